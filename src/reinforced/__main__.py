@@ -1,0 +1,5 @@
+"""``python -m reinforced``: what torchrun starts."""
+
+from reinforced.cli import main
+
+main()

@@ -1,0 +1,183 @@
+"""The attack protocol, and the sealed runner: attacks propose, only the runner scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from reinforced.attacks.checks import check_inputs, check_logits
+from reinforced.attacks.seal import Meter, device_of, sealed, seed_global
+from reinforced.attacks.threat import Norm, ThreatModel
+from reinforced.errors import ReinforcedError
+from reinforced.streams import Stream
+
+CHUNK = 64
+"""Images a chunk. Random streams belong to chunks, so another size is another measurement."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``images`` (N, C, H, W) float32 in [0,1] and their true ``labels`` (N,) int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class AttackOutput:
+    """What an attack proposes.
+
+    Args:
+        images: (N, C, H, W), the best candidate for each image; the runner projects it.
+        trace: (T, N), the attack's own loss at each of its T iterates, where it has iterates.
+    """
+
+    images: Tensor
+    trace: Tensor | None = None
+
+
+class Attack(Protocol):
+    """Proposes adversarial images; never grades itself."""
+
+    @property
+    def name(self) -> str:
+        """The attack's name in records; with the chunk's number it names the random stream."""
+
+    @property
+    def norms(self) -> Collection[Norm]:
+        """The threat norms that the attack can work in."""
+
+    def candidates(self, model: nn.Module, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
+        """One candidate for each image of ``batch``, all of which the model classifies rightly.
+
+        Called with gradients on, ``model`` in eval mode and its weights frozen. Draws come from
+        ``stream``, on the CPU whatever the model's device, so that devices start alike.
+        """
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """The runner's own findings, per image, on the device of the images it was given.
+
+    Args:
+        clean_correct: (N,) bool, classified rightly before the attack.
+        robust: (N,) bool, classified rightly before and after: a subset of ``clean_correct``.
+        images: (N, C, H, W) float32, the projected candidates; untouched where not ``clean_correct``.
+        distances: (N,) from the original, in the threat's norm, pixel units.
+        forwards: the attack's forward passes, in images; the runner's own two are not counted.
+        gradients: the attack's input gradients, in images; one costs as much as a forward pass.
+        seconds: wall-clock time of the whole run.
+    """
+
+    clean_correct: Tensor
+    robust: Tensor
+    images: Tensor
+    distances: Tensor
+    forwards: int
+    gradients: int
+    seconds: float
+
+
+def run_attack(
+    attack: Attack,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    *,
+    seed: int,
+    chunk: int = CHUNK,
+    first_chunk: int = 0,
+) -> AttackResult:
+    """Attack every rightly classified image once, and score what the attack proposes.
+
+    Chunk by chunk: predict, drop the misclassified, let the attack propose, project into ``threat``,
+    predict again. Logits that are not finite count as a wrong prediction. Model and global random state
+    are afterwards as they were. Shards that start at chunk borders give the same bytes as the whole.
+
+    Args:
+        attack: proposes candidates, never sees its score.
+        model: [0,1] images (N, C, H, W) -> logits (N, K), on any device, in any mode.
+        images: (N, C, H, W) float32 in [0,1].
+        labels: (N,) int64 in [0, K).
+        threat: the ball, and the norm of the distances.
+        seed: with the attack's name and the chunk's number it decides every draw.
+        chunk: images a chunk.
+        first_chunk: the number of the first chunk, for a shard: its offset divided by ``chunk``.
+
+    Raises:
+        ReinforcedError: images or labels of another form or range, a norm the attack does not know,
+            logits of another shape or not finite on clean images, candidates of another shape or not finite.
+    """
+    if threat.norm not in attack.norms:
+        known = ", ".join(sorted(attack.norms))
+        raise ReinforcedError(f"attack {attack.name!r}: does not work in {threat.norm}; it knows {known}")
+    check_inputs(images, labels)
+    began = time.perf_counter()
+    device = device_of(model)
+    clean_correct = torch.empty(len(images), dtype=torch.bool, device=images.device)
+    robust = torch.zeros_like(clean_correct)
+    adversarial = images.clone()
+    distances = torch.zeros(len(images), device=images.device)
+    with sealed(model, device) as meter:
+        for number, start in enumerate(range(0, len(images), chunk), first_chunk):
+            rows = slice(start, start + chunk)
+            stream = Stream(seed, f"{attack.name}/{number}")
+            # For attacks and models that draw from the global stream: they too must not depend on shards.
+            seed_global(stream.generator.initial_seed(), device)
+            whole = Batch(images[rows].to(device), labels[rows].to(device))
+            right = _clean_correct(meter.model, whole)
+            clean_correct[rows] = right
+            kept = right.nonzero().squeeze(1)
+            if len(kept) == 0:
+                continue
+            batch = Batch(whole.images[kept], whole.labels[kept])
+            found = _propose(attack, meter, batch, threat, stream)
+            places = start + kept.to(images.device)
+            robust[places] = _correct(_logits(meter.model, found), batch.labels).to(images.device)
+            adversarial[places] = found.to(images.device)
+            distances[places] = threat.distance(found, batch.images).to(images.device)
+    seconds = time.perf_counter() - began
+    return AttackResult(
+        clean_correct, robust, adversarial, distances, meter.forwards, meter.gradients, seconds
+    )
+
+
+def _propose(attack: Attack, meter: Meter, batch: Batch, threat: ThreatModel, stream: Stream) -> Tensor:
+    # A copy, so that an attack that writes into its input cannot move the centre of the ball.
+    lent = Batch(batch.images.clone(), batch.labels.clone())
+    with torch.enable_grad():
+        found = attack.candidates(meter, lent, threat, stream).images.detach()
+    meter.eval()  # the score must not depend on modes that the attack left on
+    if found.shape != batch.images.shape:
+        raise ReinforcedError(
+            f"attack {attack.name!r}: returned images of shape {tuple(found.shape)}; "
+            f"return one candidate an image, {tuple(batch.images.shape)}"
+        )
+    if not found.isfinite().all():
+        raise ReinforcedError(
+            f"attack {attack.name!r}: returned pixels that are not finite; "
+            "where it fails, return the clean image"
+        )
+    return threat.project(found.to(batch.images), batch.images)
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = model(images)
+    return logits
+
+
+def _correct(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(dim=1) == labels) & logits.isfinite().all(dim=1)
+
+
+def _clean_correct(model: nn.Module, batch: Batch) -> Tensor:
+    logits = _logits(model, batch.images)
+    check_logits(logits, batch.labels)
+    return _correct(logits, batch.labels)

@@ -1,0 +1,244 @@
+"""The commands: parse, call, print. torch is imported only inside the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from reinforced.errors import Interrupted, ReinforcedError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Image classifiers trained by reinforcement learning, and a judge of their robustness.",
+    epilog="Every command takes --debug: show the traceback of an error.",
+)
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of data sets [default: $REINFORCED_DATA, else the user cache]."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the run directories.")]
+
+
+@app.command()
+def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", seed: int = 0) -> None:
+    """Train SL and RL classifiers on digits, attack them with PGD, print the table."""
+    from reinforced.studies.quickstart import run_quickstart
+    from reinforced.training.device import resolve_device
+
+    result = run_quickstart(runs, device=resolve_device(device), seed=seed)
+    table = _table("model", "clean", f"PGD {result.threat}", "95 % interval", "seconds", "passes", "run")
+    for row in result.rows:
+        table.add_row(
+            row.label,
+            f"{row.clean:.1%}",
+            f"{row.robust:.1%}",
+            f"[{row.interval[0]:.1%}, {row.interval[1]:.1%}]",
+            f"{row.seconds:.1f}",
+            f"{row.passes / 1e6:.2f} M",
+            str(row.run),
+        )
+    _print(table)
+    _say(
+        f"{result.images} test images of digits. PGD: {result.attack}. Seconds and passes (network passes over "
+        "one image: forward 1, full backward 2) are training's.",
+        "PGD alone proves little: a model can hide its gradients from one attack and fall to the next.",
+        "",
+        "Next:",
+        f"  reinforced runs {runs}",
+        "  reinforced recipe                          # all recipes",
+        "  reinforced train zou2026/cifar10-rl-expected --size cpu",
+        "  reinforced train quickstart/rl phases.0.objective.exploration=0.3 --run runs/explorer",
+    )
+
+
+@app.command()
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's name, or a YAML file.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, any number.")] = None,
+    size: Annotated[str, typer.Option(help="The recipe's size: full, cpu.")] = "full",
+    seed: Annotated[int | None, typer.Option(help="Seed of every random stream.", min=0)] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run directory [default: named after the recipe, in --runs].")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run directory.")] = None,
+    runs: RunsOption = Path("runs"),
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train a recipe into a run directory; the same command again goes on where it stopped.
+
+    Data parallel: torchrun --nproc-per-node N -m reinforced train RECIPE.
+    """
+    from reinforced.training.recipes import load_recipe
+    from reinforced.training.run import RunDirectory, default_run
+
+    if resume is not None:
+        if recipe is not None or overrides or run is not None or seed is not None or size != "full":
+            raise ReinforcedError("--resume RUN goes on with what the run directory says; give it alone")
+        chosen, path = RunDirectory(resume).recipe, resume
+    elif recipe is None:
+        raise ReinforcedError("which recipe? `reinforced recipe` lists them; or --resume RUN")
+    else:
+        seeded = [] if seed is None else [f"seed={seed}"]
+        chosen = load_recipe(recipe, size=size, overrides=[*(overrides or []), *seeded])
+        path = run or default_run(chosen, runs)
+
+    from reinforced.training.device import resolve_device
+    from reinforced.training.loop import train as fit
+    from reinforced.training.progress import progress_bar
+
+    with progress_bar(str(path)) as bar:
+        summary = fit(chosen, path, device=resolve_device(device), data_root=data, reporter=bar)
+    _say(
+        f"{path}: {summary['epochs']} epochs, test accuracy {summary['test_accuracy']:.1%} on "
+        f"{summary['test_images']} images, validation {summary['validation_accuracy']:.1%} (best "
+        f"{summary['best_validation_accuracy']:.1%} in epoch {summary['best_epoch']}), "
+        f"{summary['passes'] / 1e6:.1f} M passes, {summary['seconds']:.0f} s"
+    )
+
+
+@app.command()
+def data(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="digits, cifar10, cifar100, imagenet100, parquet:DIR, npz:FILE, folder:DIR, "
+            "synthetic:CLASSESxSIZE."
+        ),
+    ],
+    size: Annotated[int | None, typer.Option(help="Side of the square images, px.", min=4)] = None,
+    save: Annotated[Path | None, typer.Option(help="Write a compressed .npz.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Contact sheet [default: SOURCE.png here].")] = None,
+    root: DataOption = None,
+) -> None:
+    """Fetch a data set, show what is in it, draw a contact sheet."""
+    from reinforced.data import contact_sheet, load, save_npz, summarise
+
+    dataset = load(source, size=size, root=root, progress=True)
+    summary = summarise(dataset)
+    _print_summary(summary)
+    sheet = sheet or Path(f"{source.replace(':', '-').replace('/', '-').strip('-.')}.png")
+    contact_sheet(dataset, sheet)
+    _say(f"contact sheet: {sheet}")
+    if save is not None:
+        save_npz(dataset, save)
+        _say(f"saved: {save}  (use it as npz:{save})")
+
+
+@app.command()
+def recipe(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe, resolved; none: list them.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, any number.")] = None,
+    size: Annotated[str, typer.Option(help="The recipe's size: full, cpu.")] = "full",
+    fields: Annotated[bool, typer.Option("--fields", help="Every field: type, unit, default, source.")] = False,
+) -> None:
+    """List recipes, print one resolved, or show every field a recipe can have."""
+    from reinforced.training.recipes import load_recipe, recipe_fields, recipe_names, recipe_yaml
+
+    if fields:
+        table = _table("field", "type [unit]", "default", "meaning", "source")
+        for row in recipe_fields():
+            table.add_row(*row)
+        _print(table)
+    elif name is None:
+        _say(*recipe_names())
+    else:
+        _say(recipe_yaml(load_recipe(name, size=size, overrides=overrides or [])).rstrip())
+
+
+@app.command("runs")
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds the run directories.")] = Path("runs"),
+) -> None:
+    """List runs with their headline figures."""
+    from reinforced.training.run import overview
+
+    table = _table("run", "recipe", "size", "seed", "epochs", "validation", "test", "passes", "seconds", "state")
+    for row in overview(folder):
+        table.add_row(
+            row.name,
+            row.recipe,
+            row.size,
+            str(row.seed),
+            f"{row.epoch}/{row.epochs}",
+            _percent(row.validation),
+            _percent(row.test),
+            f"{row.passes / 1e6:.1f} M",
+            f"{row.seconds:.0f}",
+            row.state,
+        )
+    _print(table)
+
+
+def _print_summary(summary: Any) -> None:
+    table = _table("", *summary.splits)
+    for label, values in summary.rows():
+        table.add_row(label, *values)
+    _print(table)
+    _say(f"sha256 {summary.sha256}")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        # A pipe has no width: give the table what it needs instead of folding it at 80 columns.
+        console = Console(width=240)
+    console.print(table, markup=False)
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def main() -> NoReturn:
+    """The ``reinforced`` command: errors are one line and exit code 2, without a traceback unless --debug."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        sys.exit(app(args=arguments, standalone_mode=False) or 0)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, Interrupted):
+            _fail(str(error), error.exit_code)
+        if isinstance(error, (ReinforcedError, typer.TyperException)):
+            _fail(str(error) if isinstance(error, ReinforcedError) else error.format_message(), 2)
+        _fail(f"internal: {type(error).__name__}: {error} (--debug shows where)", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+

@@ -1,0 +1,239 @@
+"""The run directory: the whole truth about a run, readable without this package."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from reinforced.errors import ReinforcedError
+from reinforced.files import write_json, write_text
+from reinforced.training.checkpoint import load_checkpoint
+from reinforced.training.recipe import Recipe
+from reinforced.training.recipes import recipe_yaml, validate_recipe
+
+
+class RunDirectory:
+    """Paths and plain files of one run.
+
+    ``recipe.yaml`` (resolved), ``environment.json``, ``metrics.jsonl`` (a row an epoch),
+    ``checkpoints/{last,best}.safetensors`` (weights), ``checkpoints/state.safetensors`` (all that resuming
+    needs) and, once finished, ``summary.json``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = path / "checkpoints" / "state.safetensors"
+
+    def weights(self, which: str) -> Path:
+        """Where the weights ``last`` or ``best`` lie."""
+        return self.path / "checkpoints" / f"{which}.safetensors"
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe.
+
+        Raises:
+            ReinforcedError: this is no run directory.
+        """
+        file = self.path / "recipe.yaml"
+        if not file.is_file():
+            raise ReinforcedError(f"{self.path} is no run directory (it has no recipe.yaml)")
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            raise ReinforcedError(f"{file}: corrupt (not YAML)") from None
+        return validate_recipe(values, str(file))
+
+    def prepare(self, recipe: Recipe) -> None:
+        """Make the directory for a recipe, or check that it is already that recipe's.
+
+        Raises:
+            ReinforcedError: the directory holds a run of another recipe, or something else.
+        """
+        file = self.path / "recipe.yaml"
+        if file.is_file():
+            differing = _first_difference(
+                self.recipe.model_dump(mode="json", by_alias=True), recipe.model_dump(mode="json", by_alias=True)
+            )
+            if differing:
+                raise ReinforcedError(
+                    f"{self.path} holds another run: {differing}; give this one its own --run DIR"
+                )
+        elif self.path.exists() and any(
+            entry.name != "run.lock" for entry in self.path.iterdir()
+        ):
+            raise ReinforcedError(f"{self.path} is not empty and no run directory; choose another --run DIR")
+        else:
+            write_text(file, recipe_yaml(recipe))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process; the system lets go of it however the process ends.
+
+        Raises:
+            ReinforcedError: another process holds it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / "run.lock").open("a+")
+        except OSError as error:
+            raise ReinforcedError(f"cannot write {self.path}: {error.strerror}") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise ReinforcedError(
+                    f"{self.path} is in use by process {file.read().strip() or '?'}; wait for it, or choose "
+                    "another --run DIR"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl``, an epoch each; empty before the first."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return []
+        try:
+            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        except ValueError:
+            raise ReinforcedError(f"{file}: corrupt (a line is not JSON)") from None
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace ``metrics.jsonl``."""
+        write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def summary(self) -> dict[str, Any] | None:
+        """The figures of a finished run, or ``None``."""
+        file = self.path / "summary.json"
+        if not file.is_file():
+            return None
+        try:
+            summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            raise ReinforcedError(f"{file}: corrupt (not JSON); resume the run to write it again") from None
+        return summary
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Mark the run finished."""
+        write_json(self.path / "summary.json", summary)
+
+
+def load_model(run: Path, *, which: str = "last") -> nn.Module:
+    """A finished or running run's classifier, in eval mode on the CPU.
+
+    Args:
+        run: the run directory.
+        which: ``last`` or ``best`` (by clean validation accuracy).
+
+    Raises:
+        ReinforcedError: no run there, no such weights yet, or a corrupt file.
+    """
+    from reinforced.models import build  # noqa: PLC0415 - listing runs needs no network code
+
+    directory = RunDirectory(run)
+    recipe = directory.recipe
+    tensors, values = load_checkpoint(directory.weights(which))
+    channels, height, width = values["shape"]
+    model = build(
+        recipe.model.name,
+        shape=(channels, height, width),
+        classes=len(values["classes"]),
+        normalize=recipe.model.normalize,
+    )
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def default_run(recipe: Recipe, runs: Path) -> Path:
+    """Where a recipe's run goes unless told: ``zou2026-cifar10-rl-cpu-seed1`` in ``runs``."""
+    parts = [recipe.name.replace("/", "-")]
+    if recipe.size != "full":
+        parts.append(recipe.size)
+    if recipe.seed:
+        parts.append(f"seed{recipe.seed}")
+    return runs / "-".join(parts)
+
+
+@dataclass(frozen=True)
+class RunOverview:
+    """A run's headline figures; ``state`` is finished, stopped early, unfinished or unreadable."""
+
+    name: str
+    recipe: str
+    size: str
+    seed: int
+    epoch: int
+    epochs: int
+    validation: float | None
+    test: float | None
+    passes: float
+    seconds: float
+    state: str
+
+
+def overview(folder: Path) -> list[RunOverview]:
+    """The runs directly inside ``folder`` (or ``folder`` itself), by name.
+
+    Raises:
+        ReinforcedError: there is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise ReinforcedError(f"no folder {folder}; train something first: `reinforced quickstart`")
+    candidates = [folder, *sorted(folder.iterdir())]
+    found = [path for path in candidates if (path / "recipe.yaml").is_file()]
+    if not found:
+        raise ReinforcedError(f"no runs in {folder}; train something first: `reinforced quickstart`")
+    return [_overview(RunDirectory(path)) for path in found]
+
+
+def _overview(run: RunDirectory) -> RunOverview:
+    try:
+        recipe, rows, summary = run.recipe, run.metrics(), run.summary()
+    except ReinforcedError as error:
+        # One damaged run must not hide the others.
+        return RunOverview(run.path.name, "", "", 0, 0, 0, None, None, 0, 0, f"unreadable: {error}")
+    last = rows[-1] if rows else {}
+    state = "unfinished" if summary is None else "stopped early" if summary["stopped_early"] else "finished"
+    return RunOverview(
+        run.path.name,
+        recipe.name,
+        recipe.size,
+        recipe.seed,
+        last.get("epoch", 0),
+        recipe.epochs,
+        last.get("validation_accuracy"),
+        summary["test_accuracy"] if summary else None,
+        last.get("passes", 0.0),
+        last.get("seconds", 0.0),
+        state,
+    )
+
+
+def _first_difference(old: Any, new: Any, where: str = "") -> str:
+    """The first place where two plain values differ, in words; empty if they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            found = _first_difference(old.get(key), new.get(key), f"{where}.{key}" if where else str(key))
+            if found:
+                return found
+        return ""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            found = _first_difference(before, after, f"{where}.{index}")
+            if found:
+                return found
+        return ""
+    return "" if old == new else f"{where} is {old!r} there and {new!r} here"

@@ -1,0 +1,102 @@
+"""All that a run needs to go on exactly: weights, optimiser, average, random streams, place, sums."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from reinforced.errors import ReinforcedError
+from reinforced.streams import Stream
+from reinforced.training.checkpoint import load_checkpoint, save_checkpoint
+
+
+@dataclass
+class Place:
+    """Where a run is: the counters that are not tensors.
+
+    ``epoch`` counts finished epochs of the run, ``batch`` finished batches of the one under way.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    passes: float = 0.0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+    stopped: bool = False
+
+
+@dataclass
+class State:
+    """The live objects of a run, saved and restored together."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    streams: dict[str, Stream]
+    place: Place = field(default_factory=Place)
+    order: Tensor | None = None
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write everything atomically to one file."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        tensors |= {f"stream.{name}": stream.get_state() for name, stream in self.streams.items()}
+        tensors |= {f"sums.{name}": value for name, value in self.sums.items()}
+        tensors["global.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            tensors["global.cuda"] = torch.cuda.get_rng_state()
+        if self.order is not None:
+            tensors["order"] = self.order
+        optimizer = self.optimizer.state_dict()
+        for index, slots in optimizer["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        save_checkpoint(path, tensors, {"place": asdict(self.place)})
+
+    def load(self, path: Path) -> None:
+        """Put everything back as :meth:`save` found it, memory layout included.
+
+        Raises:
+            ReinforcedError: the file is corrupt, or of another network.
+        """
+        tensors, values = load_checkpoint(path)
+        try:
+            self.network.load_state_dict(_part(tensors, "network."))
+            if self.average is not None:
+                self.average.load_state_dict(_part(tensors, "average."))
+        except RuntimeError:
+            raise ReinforcedError(f"{path} holds another network's state; give this run its own --run DIR") from None
+        for name, stream in self.streams.items():
+            stream.set_state(tensors[f"stream.{name}"])
+        torch.set_rng_state(tensors["global.cpu"])
+        if "global.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["global.cuda"])
+        device = next(self.network.parameters()).device
+        self.sums = {name: value.to(device) for name, value in _part(tensors, "sums.").items()}
+        self.order = tensors.get("order")
+        self._load_optimizer(_part(tensors, "optimizer."))
+        self.place = Place(**values["place"])
+
+    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        slots: dict[int, dict[str, Any]] = {}
+        for key, value in tensors.items():
+            index, name = key.split(".", 1)
+            weight = weights[int(index)]
+            # A moment must have its weight's layout: the fused kernels walk both in memory order.
+            like = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
+            slots.setdefault(int(index), {})[name] = like
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
