@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 
 import torch
@@ -48,3 +48,12 @@ def paired_ratios(
             mine.append(ours())
             others.append(theirs())
     return mine, others, [other / own for own, other in zip(mine, others, strict=True)]
+
+
+def take_turns(measures: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
+    """What each measures, ``repetitions`` times in turn; the order turns round from one round to the next."""
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for repetition in range(repetitions):
+        for name in list(measures) if repetition % 2 == 0 else reversed(list(measures)):
+            found[name].append(measures[name]())
+    return found

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from common import bar, machine, spread
-
 from reinforced.files import write_json, write_text
 
 RECIPE = Path(__file__).with_suffix(".yaml")
@@ -30,7 +29,9 @@ OBJECTIVES = {
     "expected_pg": "{kind: expected_pg}",
     "reinforce, no baseline": "{kind: reinforce}",
     "reinforce, leave-one-out of 4": "{kind: reinforce, samples: 4, baseline: leave_one_out}",
-    "reinforce, batch coin as released": "{kind: reinforce, exploration: 0.1, coin: batch, log_floor: 1.0e-6}",
+    "reinforce, batch coin as released": (
+        "{kind: reinforce, exploration: 0.1, coin: batch, log_floor: 1.0e-6}"
+    ),
 }
 RATES = ("3e-4", "1e-3", "3e-3")
 PROBE_SEED = 100
@@ -68,8 +69,16 @@ def epochs_to(target: float, curve: list[float]) -> int | None:
     return next((i + 1 for i, accuracy in enumerate(curve) if accuracy >= target), None)
 
 
+def final_probe(options: argparse.Namespace, objective: str, rate: str) -> float:
+    """The smoothed validation accuracy at the end of a probing run."""
+    train(options.runs, objective, rate, PROBE_SEED, options.probe_epochs)
+    return accuracies(run_of(options.runs, objective, rate, PROBE_SEED, options.probe_epochs))[-1]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/sample_efficiency"))
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--probe-epochs", type=int, default=8)
@@ -80,18 +89,10 @@ def main() -> None:
 
     with ThreadPoolExecutor(options.workers) as pool:
         probes = [(name, rate) for name in OBJECTIVES for rate in RATES]
-        list(pool.map(lambda p: train(options.runs, *p, PROBE_SEED, options.probe_epochs), probes))
-        chosen = {
-            name: max(
-                RATES,
-                key=lambda rate: accuracies(  # noqa: B023 - called at once
-                    run_of(options.runs, name, rate, PROBE_SEED, options.probe_epochs)  # noqa: B023
-                )[-1],
-            )
-            for name in OBJECTIVES
-        }
+        probed = dict(zip(probes, pool.map(lambda probe: final_probe(options, *probe), probes), strict=True))
+        chosen = {name: max(RATES, key=lambda rate: probed[name, rate]) for name in OBJECTIVES}
         jobs = [(name, chosen[name], seed) for seed in range(options.seeds) for name in OBJECTIVES]
-        list(pool.map(lambda job: train(options.runs, *job, options.epochs), jobs))
+        list(pool.map(lambda job: train(options.runs, job[0], job[1], job[2], options.epochs), jobs))
 
     curves = {
         name: [
@@ -114,7 +115,7 @@ def report(options: argparse.Namespace, chosen: dict[str, str], curves: dict[str
         f"{options.epochs} epochs; target {target:.2%} = {TARGET:.0%} of cross-entropy's final "
         f"{statistics.mean(finals):.2%}; grid {', '.join(RATES)} probed for {options.probe_epochs} epochs",
         "",
-        "| objective | learning rate | epochs to target, each seed | median | final accuracy, median [range] |",
+        "| objective | learning rate | epochs to target, each seed | median | final, median [range] |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, epochs in reached.items():

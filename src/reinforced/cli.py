@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -12,6 +12,8 @@ from reinforced.errors import Interrupted, ReinforcedError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from reinforced.data import Summary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,8 +53,8 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
         )
     _print(table)
     _say(
-        f"{result.images} test images of digits. PGD: {result.attack}. Seconds and passes (network passes over "
-        "one image: forward 1, full backward 2) are training's.",
+        f"{result.images} test images of digits. PGD: {result.attack}. Seconds and passes (network passes "
+        "over one image: forward 1, full backward 2) are training's.",
         "PGD alone proves little: a model can hide its gradients from one attack and fall to the next.",
         "",
         "Next:",
@@ -73,6 +75,12 @@ def train(
         Path | None, typer.Option("--run", help="Run directory [default: named after the recipe, in --runs].")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run directory.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Initial weights, .safetensors or .pth (model.weights).")
+    ] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="Normalisation inside the model: cifar10, ... (model.normalize).")
+    ] = None,
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     device: DeviceOption = "auto",
@@ -85,14 +93,15 @@ def train(
     from reinforced.training.run import RunDirectory, default_run
 
     if resume is not None:
-        if recipe is not None or overrides or run is not None or seed is not None or size != "full":
+        if any((recipe, overrides, run, seed is not None, weights, normalize, size != "full")):
             raise ReinforcedError("--resume RUN goes on with what the run directory says; give it alone")
         chosen, path = RunDirectory(resume).recipe, resume
     elif recipe is None:
         raise ReinforcedError("which recipe? `reinforced recipe` lists them; or --resume RUN")
     else:
-        seeded = [] if seed is None else [f"seed={seed}"]
-        chosen = load_recipe(recipe, size=size, overrides=[*(overrides or []), *seeded])
+        options = {"seed": seed, "model.weights": weights, "model.normalize": normalize}
+        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        chosen = load_recipe(recipe, size=size, overrides=[*(overrides or []), *given])
         path = run or default_run(chosen, runs)
 
     from reinforced.training.device import resolve_device
@@ -142,7 +151,9 @@ def recipe(
     name: Annotated[str | None, typer.Argument(help="Print this recipe, resolved; none: list them.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, any number.")] = None,
     size: Annotated[str, typer.Option(help="The recipe's size: full, cpu.")] = "full",
-    fields: Annotated[bool, typer.Option("--fields", help="Every field: type, unit, default, source.")] = False,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="Every field: type, unit, default, source.")
+    ] = False,
 ) -> None:
     """List recipes, print one resolved, or show every field a recipe can have."""
     from reinforced.training.recipes import load_recipe, recipe_fields, recipe_names, recipe_yaml
@@ -165,7 +176,8 @@ def list_runs(
     """List runs with their headline figures."""
     from reinforced.training.run import overview
 
-    table = _table("run", "recipe", "size", "seed", "epochs", "validation", "test", "passes", "seconds", "state")
+    columns = ("run", "recipe", "size", "seed", "epochs", "validation", "test", "passes", "seconds", "state")
+    table = _table(*columns)
     for row in overview(folder):
         table.add_row(
             row.name,
@@ -182,12 +194,22 @@ def list_runs(
     _print(table)
 
 
-def _print_summary(summary: Any) -> None:
-    table = _table("", *summary.splits)
-    for label, values in summary.rows():
-        table.add_row(label, *values)
+def _print_summary(summary: Summary) -> None:
+    channels, height, width = summary.shape
+    table = _table("class", *summary.counts)
+    for label, counts in zip(summary.classes, zip(*summary.per_class.values(), strict=True), strict=True):
+        table.add_row(label, *map(str, counts))
+    table.add_section()
+    table.add_row("all", *map(str, summary.counts.values()))
     _print(table)
-    _say(f"sha256 {summary.sha256}")
+    figures = (summary.minimum, summary.maximum, summary.mean, summary.std)
+    named = zip(("minimum", "maximum", "mean", "std"), figures, strict=True)
+    values = "; ".join(f"{name} {', '.join(f'{value:.4f}' for value in each)}" for name, each in named)
+    _say(
+        f"{summary.name}: {len(summary.classes)} classes, {height} x {width} px, {channels} channels, uint8",
+        f"training pixels of [0,1], a figure a channel: {values}",
+        f"sha256 {summary.sha256}",
+    )
 
 
 def _percent(value: float | None) -> str:
@@ -240,5 +262,3 @@ def main() -> NoReturn:
         _fail(f"internal: {type(error).__name__}: {error} (--debug shows where)", 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-
-

@@ -39,6 +39,7 @@ class Stream:
 
     @property
     def device(self) -> torch.device:
+        """Where the draws are made."""
         return self.generator.device
 
     def uniform(self, rows: int, *shape: int) -> Tensor:

@@ -26,7 +26,9 @@ Branches = list[tuple[float, Tensor]]
 
 def expected_pg(objective: Reinforce) -> ExpectedPG:
     """The exact expectation without a baseline."""
-    return ExpectedPG(**{name: getattr(objective, name) for name in ExpectedPG.model_fields if name != "kind"})
+    return ExpectedPG(
+        **{name: getattr(objective, name) for name in ExpectedPG.model_fields if name != "kind"}
+    )
 
 
 def branches(objective: Reinforce) -> Branches:
@@ -51,9 +53,7 @@ def enumerated_gradient(objective: Reinforce) -> Tensor:
     mean = torch.zeros((), dtype=torch.float64)
     for rows in product(range(len(ACTIONS)), repeat=objective.samples):
         actions = ACTIONS[list(rows)]
-        rollout = Rollout(
-            actions, objective.rewards(actions, LABELS), behaviour[images, actions].log()
-        )
+        rollout = Rollout(actions, objective.rewards(actions, LABELS), behaviour[images, actions].log())
         mean = mean + chances[list(rows)].prod() * objective.loss(logits, LABELS, rollout).loss
     return gradient_of(lambda _: mean, logits)
 

@@ -85,7 +85,7 @@ def _key(files: Iterable[tuple[str, Path]], size: int | None) -> str:
 
 
 def _map(path: Path, count: int) -> Tensor:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = np.lib.format.open_memmap(path, mode="r")
     if array.dtype != np.uint8 or array.ndim != 4 or len(array) != count:
         raise ValueError(f"{path} is not a store of {count} images")
     with warnings.catch_warnings():

@@ -126,7 +126,7 @@ def _moments(histogram: Tensor) -> tuple[float, float, float, float]:
     """Minimum, maximum, mean and standard deviation in [0, 1] of one channel's histogram ``(256,)``."""
     values = torch.arange(256, dtype=torch.float64) / 255
     seen = values[histogram > 0]
-    share = histogram / histogram.sum()
+    share = histogram.double() / histogram.sum()
     mean = (share * values).sum()
     std = (share * (values - mean) ** 2).sum().sqrt()
     return seen.min().item(), seen.max().item(), mean.item(), std.item()

@@ -47,10 +47,10 @@ def label_array(array: Array, count: int, where: str) -> Array:
     if array.ndim != 1:
         hint = "; one-hot? give array.argmax(1)" if array.ndim == 2 else ""
         raise ReinforcedError(f"{where} has shape {array.shape}, expected one class number an image{hint}")
-    if array.dtype.kind not in "iu":
-        raise ReinforcedError(f"{where} holds {array.dtype}: class numbers are integers, 0 to classes - 1")
     if len(array) == 0:
         raise ReinforcedError(f"{where} is empty: give at least one label")
+    if array.dtype.kind not in "iu":
+        raise ReinforcedError(f"{where} holds {array.dtype}: class numbers are integers, 0 to classes - 1")
     if len(array) != count:
         raise ReinforcedError(f"{where} holds {len(array)} labels for {count} images: give one an image")
     if int(array.min()) < 0:

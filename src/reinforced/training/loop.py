@@ -141,12 +141,13 @@ class Training:
 
     def _network(self) -> nn.Module:
         model = self.recipe.model
+        resuming = self.directory.state.is_file()  # the state holds the weights; their first source may be gone
         network = build(
             model.name,
             shape=self.dataset.train.shape,
             classes=len(self.dataset.classes),
-            pretrained=model.pretrained,
-            weights=model.weights,
+            pretrained=model.pretrained and not resuming,
+            weights=None if resuming else model.weights,
             normalize=model.normalize,
         )
         network = network.to(self.device).to(memory_format=torch.channels_last)

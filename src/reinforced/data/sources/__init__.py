@@ -33,9 +33,7 @@ def read(source: str, options: Options) -> Store:
         return _BY_NAME[source](source, options)
     if prefix in _BY_PREFIX:
         raise ReinforcedError(f"source {source!r} lacks its argument: write {prefix}:...")
-    known = [*_BY_NAME, *(f"{prefix}:" for prefix in _BY_PREFIX)]
-    # For "data.npz" the nearest right thing is "npz:data.npz".
-    for prefix in _BY_PREFIX:
-        if source.endswith(f".{prefix}"):
-            raise ReinforcedError(f"unknown source {source!r}; did you mean '{prefix}:{source}'?")
+    if source.endswith(".npz"):
+        raise ReinforcedError(f"unknown source {source!r}; did you mean 'npz:{source}'?")
+    known = [*_BY_NAME, *(f"{other}:" for other in _BY_PREFIX)]
     raise ReinforcedError(f"unknown source {source!r}{did_you_mean(prefix + colon, known)}")

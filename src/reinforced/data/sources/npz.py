@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from reinforced.data.pixels import check_every, check_within, image_array, label_array, numbered
@@ -22,7 +24,7 @@ def read(argument: str, options: Options) -> Store:
         ReinforcedError: a missing, damaged or unfit file or array.
     """
     path = resolve(argument, options.root, folder=False)
-    arrays = _arrays(str(path))
+    arrays = _arrays(path)
     images, labels = {}, {}
     for part in ("train", "test"):
         images[part] = image_array(arrays[f"X_{part}"], f"X_{part} of {path}")
@@ -32,7 +34,7 @@ def read(argument: str, options: Options) -> Store:
         shapes = " and ".join(str(array.shape) for array in images.values())
         raise ReinforcedError(f"X_train and X_test of {path} have shapes {shapes}: give images of one shape")
     refuse_size(f"npz:{argument}", options.size, height, width)
-    classes = _class_names(arrays, str(path)) or numbered(labels["train"], f"y_train of {path}")
+    classes = _class_names(arrays, path) or numbered(labels["train"], f"y_train of {path}")
     check_every(labels["train"], classes, f"y_train of {path}")
     # The test images may be the first few of a longer list, and so lack a class.
     check_within(labels["test"], classes, f"y_test of {path}")
@@ -45,15 +47,21 @@ def read(argument: str, options: Options) -> Store:
     )
 
 
-def _arrays(path: str) -> dict[str, Array]:
+def _arrays(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Given a path, numpy leaves the file open when it turns out damaged.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ReinforcedError(f"{path} is a single array, not an archive: save one with numpy.savez")
-            for key in KEYS:
-                if key not in archive.files:
-                    raise ReinforcedError(f"{path} has no array {key!r}{did_you_mean(key, archive.files)}")
-            return {key: archive[key] for key in archive.files if key in (*KEYS, "classes")}
+            with archive:
+                for key in KEYS:
+                    if key not in archive.files:
+                        near = did_you_mean(key, set(archive.files) - set(KEYS))
+                        raise ReinforcedError(
+                            f"{path} has no array {key!r} (needed: {', '.join(KEYS)}){near}"
+                        )
+                return {key: archive[key] for key in archive.files if key in (*KEYS, "classes")}
     except ReinforcedError:
         raise
     # Damaged archives raise zipfile's, zlib's, tokenize's errors, and MemoryError for absurd shapes.
@@ -67,7 +75,7 @@ def _arrays(path: str) -> dict[str, Array]:
         ) from error
 
 
-def _class_names(arrays: dict[str, Array], path: str) -> tuple[str, ...] | None:
+def _class_names(arrays: dict[str, Array], path: Path) -> tuple[str, ...] | None:
     names = arrays.get("classes")
     if names is None:
         return None

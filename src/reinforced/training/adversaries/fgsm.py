@@ -19,7 +19,8 @@ class FGSM(Component):
 
     As in the released code of Zou et al. 2026 the step's loss is the clean loss plus ``weight`` times the
     loss on the crafted images. With ``craft: sampled`` the crafting gradient is that of the objective's own
-    rollout, so an image whose sampled action earned nothing (reward 1/0) is left unperturbed.
+    rollout, so an image whose sampled action earned nothing (reward 1/0) is left unperturbed, unless batch
+    norm in train mode passes it the other images' gradients.
     """
 
     kind: Literal["fgsm"] = "fgsm"
