@@ -51,8 +51,10 @@ def paired_ratios(
 
 
 def take_turns(measures: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
-    """What each measures, ``repetitions`` times in turn; the order turns round from one round to the next."""
+    """What each measures, ``repetitions`` times in turn after once to warm up; each round turns the order."""
     found: dict[str, list[float]] = {name: [] for name in measures}
+    for measure in measures.values():
+        measure()
     for repetition in range(repetitions):
         for name in list(measures) if repetition % 2 == 0 else reversed(list(measures)):
             found[name].append(measures[name]())

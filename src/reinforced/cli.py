@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from reinforced.data import Summary
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -87,7 +87,7 @@ def train(
 ) -> None:
     """Train a recipe into a run directory; the same command again goes on where it stopped.
 
-    Data parallel: torchrun --nproc-per-node N -m reinforced train RECIPE.
+    Data parallel: torchrun --nproc-per-node N -m -- reinforced train RECIPE.
     """
     from reinforced.training.recipes import load_recipe
     from reinforced.training.run import RunDirectory, default_run
@@ -110,6 +110,8 @@ def train(
 
     with progress_bar(str(path)) as bar:
         summary = fit(chosen, path, device=resolve_device(device), data_root=data, reporter=bar)
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun one process speaks for all
     _say(
         f"{path}: {summary['epochs']} epochs, test accuracy {summary['test_accuracy']:.1%} on "
         f"{summary['test_images']} images, validation {summary['validation_accuracy']:.1%} (best "
@@ -251,14 +253,14 @@ def main() -> NoReturn:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        sys.exit(app(args=arguments, standalone_mode=False) or 0)
+        sys.exit(app(args=arguments or ["--help"], standalone_mode=False) or 0)
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, typer.Abort):  # what typer makes of a KeyboardInterrupt
+            _fail("interrupted", 130)
         if isinstance(error, Interrupted):
             _fail(str(error), error.exit_code)
         if isinstance(error, (ReinforcedError, typer.TyperException)):
             _fail(str(error) if isinstance(error, ReinforcedError) else error.format_message(), 2)
         _fail(f"internal: {type(error).__name__}: {error} (--debug shows where)", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)

@@ -42,8 +42,8 @@ def test_log_floor_is_added_inside_the_logarithm() -> None:
         ("argmax", 0.3, [0.1, 0.1, 0.8]),
     ],
 )
-def test_behaviour_by_hand(action: str, exploration: float, expected: list[float]) -> None:
-    objective = ExpectedPG(action=action, exploration=exploration)  # type: ignore[arg-type]
+def test_behaviour_by_hand(action: Any, exploration: float, expected: list[float]) -> None:
+    objective = ExpectedPG(action=action, exploration=exploration)
     assert objective.behaviour(PI)[0].tolist() == pytest.approx(expected, abs=1e-14)
 
 

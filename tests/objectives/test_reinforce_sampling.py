@@ -34,7 +34,7 @@ def sampled(objective: Reinforce) -> tuple[Tensor, Tensor]:
     """Mean of the sampled gradients and its standard error, elementwise."""
     stream = Stream(0, "exploration")
     logits = LOGITS.clone().requires_grad_()
-    found = []
+    found: list[Tensor] = []
     for _ in range(ROLLOUTS):
         rollout = objective.rollout(logits.detach(), LABELS, stream)
         found.extend(torch.autograd.grad(objective.loss(logits, LABELS, rollout).loss, logits))

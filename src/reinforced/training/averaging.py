@@ -18,7 +18,7 @@ class EMA(Component):
     decay: float = setting(0.999, "of the average, an update", gt=0, lt=1)
 
     def build(self, model: nn.Module) -> AveragedModel:
-        """The running average, starting at the model's weights."""
+        """The running average, starting at the weights after the first update."""
         average = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
         return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
@@ -41,8 +41,8 @@ class SWA(Component):
         return AveragedModel(model)
 
     def takes(self, epoch: int, epochs: int, *, epoch_end: bool) -> bool:
-        """Whether this moment enters the average: the ends of the later epochs do."""
-        return epoch_end and epoch >= self.start * epochs
+        """Whether this moment enters the average: the ends of the later epochs do, at least the last's."""
+        return epoch_end and epoch + 1 > self.start * epochs
 
 
 AnyAveraging = Annotated[EMA | SWA, Field(discriminator="kind")]

@@ -17,9 +17,14 @@ from reinforced.files import atomic
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Write tensors and JSON-able values atomically, with a digest of the tensors' bytes."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    metadata = {"sha256": _digest(plain), "values": json.dumps(values)}
+    """Write tensors and JSON-able values atomically, with a digest of both."""
+    # Clones, for safetensors refuses tensors that share memory, as tied weights do.
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in sorted(tensors.items())
+    }
+    text = json.dumps(values)
+    metadata = {"sha256": _digest(plain, text), "values": text}
     with atomic(path) as temporary:
         try:
             save_file(plain, temporary, metadata=metadata)
@@ -47,9 +52,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: corrupt or truncated checkpoint ({str(error).splitlines()[0]}); restore it, "
             "or delete the run directory to start over"
         ) from None
-    if metadata.get("sha256") != _digest(tensors):
-        raise ReinforcedError(f"{path}: corrupt checkpoint (its bytes changed since they were written)")
-    return tensors, json.loads(metadata["values"])
+    text = metadata.get("values", "")
+    if metadata.get("sha256") != _digest(tensors, text):
+        raise ReinforcedError(
+            f"{path}: corrupt checkpoint (its bytes changed since they were written); restore it, or delete "
+            "the run directory to start over"
+        )
+    return tensors, json.loads(text)
 
 
 def weights_hash(path: Path) -> str:
@@ -57,8 +66,8 @@ def weights_hash(path: Path) -> str:
     return _digest(load_checkpoint(path)[0])
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], text: str = "") -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())

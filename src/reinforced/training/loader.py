@@ -17,6 +17,8 @@ def batches(split: Split, order: Tensor, size: int, device: torch.device) -> Ite
     A split that lies on the device is indexed there; one in a memory map is read one batch ahead in a
     thread, and copied without waiting.
     """
+    if not len(order):
+        return  # torch.split would give one empty batch
     rows = torch.split(order, size)
     if split.images.device == device and split.index is None:
         for row in rows:

@@ -20,7 +20,7 @@ from reinforced.files import write_json
 from reinforced.models import build
 from reinforced.streams import Stream
 from reinforced.training.checkpoint import save_checkpoint
-from reinforced.training.device import resolve_precision
+from reinforced.training.device import keep_freed_memory, resolve_precision
 from reinforced.training.environment import environment
 from reinforced.training.interrupt import StopRequest, stop_requests
 from reinforced.training.loader import batches, count_correct
@@ -60,9 +60,11 @@ def train(
     """
     directory = RunDirectory(run)
     reporter = reporter or Silent()
+    if device.type == "cpu":
+        keep_freed_memory()
     accelerator = _accelerator(device)
     if not accelerator.is_main_process:
-        return _train(recipe, directory, device, data_root, reporter, accelerator)
+        return _train(recipe, directory, device, data_root, Silent(), accelerator)
     with directory.locked():
         directory.prepare(recipe)
         return _train(recipe, directory, device, data_root, reporter, accelerator)
@@ -80,14 +82,15 @@ def _train(
     if finished is not None:
         return finished
     settings = recipe.data
-    dataset = load(
-        settings.source,
-        size=settings.size,
-        root=data_root,
-        validation=settings.validation,
-        limit=settings.limit,
-        progress=accelerator.is_main_process,
-    )
+    with accelerator.main_process_first():  # it alone downloads, into a directory that it has prepared
+        dataset = load(
+            settings.source,
+            size=settings.size,
+            root=data_root,
+            validation=settings.validation,
+            limit=settings.limit,
+            progress=accelerator.is_main_process,
+        )
     training = Training(recipe, directory, place(dataset, device), device, reporter, accelerator)
     with stop_requests() as stop:
         return training.run(stop)
@@ -138,6 +141,11 @@ class Training:
         if self.directory.state.is_file():
             self.state.load(self.directory.state)
             self.rows = self.directory.metrics()[: self.state.place.epoch]
+            if len(self.rows) < self.state.place.epoch:
+                raise ReinforcedError(
+                    f"{self.directory.path / 'metrics.jsonl'} has {len(self.rows)} of {self.state.place.epoch} "
+                    "epochs; restore it, or delete the run directory to start over"
+                )
 
     def _network(self) -> nn.Module:
         model = self.recipe.model
@@ -157,11 +165,12 @@ class Training:
 
     @property
     def kept(self) -> nn.Module:
-        """The weights that are evaluated and kept: the average where there is one."""
-        if self.state.average is None:
+        """The weights that are evaluated and kept: the average, once something has entered it."""
+        average = self.state.average
+        if average is None or not average.n_averaged:
             return self.state.network
-        average: nn.Module = self.state.average.module
-        return average
+        module: nn.Module = average.module
+        return module
 
     def run(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end, or to a signal."""
@@ -221,14 +230,16 @@ class Training:
             place.passes += done.passes * recipe.batch_size
             place.epoch_seconds = earlier + time.monotonic() - began
             self.reporter.advance(recipe.batch_size)
-            if self._asked_to_stop(stop):
+            overdue = time.monotonic() - saved > SAVE_SECONDS
+            stopping, saving = self._agreed(stop.signal is not None, overdue)
+            if stopping:
                 self._save()
                 raise Interrupted(
                     f"stopped in epoch {place.epoch + 1} of {recipe.epochs}; everything is saved: go on with "
                     f"`reinforced train --resume {self.directory.path}`",
                     128 + (stop.signal or 0),
                 )
-            if time.monotonic() - saved > SAVE_SECONDS:
+            if saving:
                 self._save()
                 saved = time.monotonic()
 
@@ -273,19 +284,20 @@ class Training:
         if averaging.takes(self.state.place.epoch, self.recipe.epochs, epoch_end=epoch_end):
             average.update_parameters(self.state.network)
 
-    def _asked_to_stop(self, stop: StopRequest) -> bool:
-        asked = stop.signal is not None
+    def _agreed(self, *wishes: bool) -> list[bool]:
+        """Each wish, granted in every process as soon as one has it."""
         if self.accelerator.num_processes == 1:
-            return asked
-        votes = torch.tensor(int(asked), device=self.device)
-        return bool(self.accelerator.reduce(votes, reduction="sum") > 0)
+            return list(wishes)
+        votes = torch.tensor(wishes, dtype=torch.float32, device=self.device)
+        granted: list[bool] = (self.accelerator.reduce(votes, reduction="sum") > 0).tolist()
+        return granted
 
     def _close_epoch(self, phase: Phase) -> None:
         """Validate, log, keep the best weights, and save: the state file last, for it is what resuming reads."""
         state, place, recipe = self.state, self.state.place, self.recipe
         self._average(epoch_end=True)
-        if recipe.averaging is not None and recipe.averaging.kind == "swa" and state.average is not None:
-            self._refresh_statistics(state.average)
+        if recipe.averaging is not None and recipe.averaging.kind == "swa" and self.kept is not state.network:
+            self._refresh_statistics(self.kept)
         validation = self.dataset.validation
         accuracy = count_correct(self.kept, validation, self.device) / len(validation)
         images = self.steps * recipe.batch_size
@@ -339,6 +351,10 @@ class Training:
             save_checkpoint(self.directory.weights(which), dict(self.kept.state_dict()), values)
 
     def _save(self) -> None:
+        """Every process takes part: each is left with its share of the sums over all of them."""
+        if self.accelerator.num_processes > 1:
+            for name, value in self.state.sums.items():
+                self.state.sums[name] = self.accelerator.reduce(value, reduction="mean")
         if self.accelerator.is_main_process:
             self.state.save(self.directory.state)
 

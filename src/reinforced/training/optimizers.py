@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from reinforced.component import Component, setting
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamW(Component):
@@ -18,7 +20,7 @@ class AdamW(Component):
     kind: Literal["adamw"] = "adamw"
     lr: float = setting(1e-3, "base learning rate", gt=0)
     weight_decay: float = setting(0.01, "decoupled weight decay", ge=0, source="torch")
-    betas: tuple[float, float] = setting((0.9, 0.999), "decay of the two moments", source="torch")
+    betas: tuple[Decay, Decay] = setting((0.9, 0.999), "decay of the two moments", source="torch")
     eps: float = setting(1e-8, "added to the denominator", gt=0, source="torch")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -36,6 +38,12 @@ class SGD(Component):
     momentum: float = setting(0.9, "momentum", ge=0, lt=1)
     nesterov: bool = setting(False, "look ahead (Nesterov)")
     weight_decay: float = setting(5e-4, "L2 penalty", ge=0)
+
+    @model_validator(mode="after")
+    def _momentum_to_look_ahead(self) -> SGD:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum > 0")
+        return self
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """torch's fused SGD."""

@@ -16,8 +16,6 @@ from reinforced.training.schedules import AnySchedule, Constant
 
 SCHEMA = 1
 
-SCHEMA = 1
-
 
 class DataSettings(Component):
     """Which images, and how they are varied while training."""

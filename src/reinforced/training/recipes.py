@@ -7,11 +7,11 @@ import typing
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException, UnsupportedValueType
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -32,19 +32,16 @@ def load_recipe(name: str, *, size: str = "full", overrides: Sequence[str] = ())
         name: a shipped recipe's name, or the path of a YAML file.
         size: ``full``, or a key of the recipe's ``sizes`` section, whose entries are overrides too.
         overrides: ``key.path=value`` as in Hydra, later ones winning: ``phases.0.objective.kind=expected_pg``.
-            A new ``kind`` keeps those of the old settings that it has a field for.
+            A new ``kind`` keeps those of the old settings that it has a field for; a mapping replaces what
+            was there.
 
     Raises:
         ReinforcedError: no such recipe or size, broken YAML, an unknown field or a value out of range.
     """
     path, label = _find(name)
     config = _parse(path)
-    sizes = config.pop("sizes", None) or {}
-    if size != "full":
-        if size not in sizes:
-            raise ReinforcedError(f"recipe {label} has no size {size!r}{did_you_mean(size, ['full', *sizes])}")
-        for key, value in sizes[size].items():
-            _override(config, str(key), value, f"{label}: size {size}")
+    for key, value in _pop_size(config, size, label).items():
+        _override(config, str(key), value, f"{label}: size {size}")
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
@@ -53,9 +50,25 @@ def load_recipe(name: str, *, size: str = "full", overrides: Sequence[str] = ())
             _override(config, key, yaml.safe_load(value), f"override {text!r}")
         except yaml.YAMLError:
             raise ReinforcedError(f"override {text!r}: the value is not YAML") from None
-    config.setdefault("name", label)
-    config["size"] = size
+    if "name" not in config:
+        config["name"] = label
+    if size != "full" or "size" not in config:
+        config["size"] = size
     return validate_recipe(OmegaConf.to_container(config), label)
+
+
+def _pop_size(config: DictConfig, size: str, label: str) -> dict[Any, Any]:
+    """Take the ``sizes`` section out of a recipe; the overrides of one size."""
+    sizes: Any = cast("dict[Any, Any]", OmegaConf.to_container(config)).get("sizes") or {}
+    if not isinstance(sizes, dict) or not all(isinstance(entry, dict) for entry in sizes.values()):
+        raise ReinforcedError(f"{label}: sizes: write a mapping of key.path: value for each size")
+    config.pop("sizes", None)
+    if size != "full" and size not in sizes:
+        raise ReinforcedError(
+            f"recipe {label} has no size {size!r}{did_you_mean(size, ['full', *map(str, sizes)])}"
+        )
+    overrides: dict[Any, Any] = sizes.get(size, {})
+    return overrides
 
 
 def validate_recipe(values: Any, label: str) -> Recipe:
@@ -70,7 +83,7 @@ def validate_recipe(values: Any, label: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ReinforcedError(f"{label}: {_explain(error.errors()[0])}") from None
+        raise ReinforcedError(f"{label}: {' '.join(_explain(error.errors()[0]).split())}") from None
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -109,7 +122,8 @@ def _parse(path: Path) -> DictConfig:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise ReinforcedError(f"{path}: not YAML{where}: {getattr(error, 'problem', error)}") from None
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise ReinforcedError(f"{path}: not YAML{where}: {problem}") from None
     except (OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise ReinforcedError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(config, DictConfig):
@@ -126,7 +140,9 @@ def _override(config: DictConfig, key: str, value: Any, label: str) -> None:
             if isinstance(parent, DictConfig) and known and parent.get("kind") != value:
                 for name in [str(name) for name in parent if str(name) not in known]:
                     parent.pop(name)
-        OmegaConf.update(config, key, value, force_add=True)
+        OmegaConf.update(config, key, value, merge=False, force_add=True)
+    except (UnsupportedValueType, GrammarParseError) as error:
+        raise ReinforcedError(f"{label}: {str(error).splitlines()[0]}") from None
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError, IndexError):
         near = _nearest_parent(config, _parts(key))
         raise ReinforcedError(f"{label}: the recipe has no place {key!r}{near}") from None
@@ -185,6 +201,13 @@ def _fields_at(loc: Sequence[int | str]) -> list[str]:
     return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
+_PLAIN = {
+    "model_type": "give a mapping of its fields",
+    "model_attributes_type": "give a mapping of its fields",
+    "tuple_type": "give a list",
+}
+
+
 def _explain(error: ErrorDetails) -> str:
     loc = error["loc"]
     _, written = _walk(loc)
@@ -203,7 +226,7 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return f"{where}: {context['error']}"
     given = repr(error["input"])
-    message = error["msg"][0].lower() + error["msg"][1:]
+    message = _PLAIN.get(error["type"], error["msg"][0].lower() + error["msg"][1:])
     return f"{where}: {message}, got {given if len(given) <= 60 else given[:57] + '...'}"
 
 
@@ -235,6 +258,8 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(map(str, arguments))
     if origin in (types.UnionType, typing.Union):
         return " | ".join("none" if part is type(None) else _type_name(part) for part in arguments)
+    if origin is typing.Annotated:
+        return _type_name(arguments[0])
     if origin is tuple:
         return f"[{', '.join('...' if part is Ellipsis else _type_name(part) for part in arguments)}]"
     return getattr(annotation, "__name__", str(annotation))

@@ -68,12 +68,18 @@ class RunDirectory:
                 raise ReinforcedError(
                     f"{self.path} holds another run: {differing}; give this one its own --run DIR"
                 )
-        elif self.path.exists() and any(
-            entry.name != "run.lock" for entry in self.path.iterdir()
-        ):
-            raise ReinforcedError(f"{self.path} is not empty and no run directory; choose another --run DIR")
         else:
+            self._refuse_other_folder()
             write_text(file, recipe_yaml(recipe))
+        for left_by_a_kill in self.path.glob("**/.*.part"):
+            left_by_a_kill.unlink()
+
+    def _refuse_other_folder(self) -> None:
+        if not self.path.is_dir() or (self.path / "recipe.yaml").is_file():
+            return
+        ours = ("run.lock", ".recipe.yaml.")  # all that a process killed in its first moments can leave
+        if not all(entry.name.startswith(ours) for entry in self.path.iterdir()):
+            raise ReinforcedError(f"{self.path} is not empty and no run directory; choose another --run DIR")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -83,6 +89,7 @@ class RunDirectory:
             ReinforcedError: another process holds it.
         """
         try:
+            self._refuse_other_folder()
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / "run.lock").open("a+")
         except OSError as error:
@@ -123,7 +130,7 @@ class RunDirectory:
         try:
             summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
-            raise ReinforcedError(f"{file}: corrupt (not JSON); resume the run to write it again") from None
+            raise ReinforcedError(f"{file}: corrupt (not JSON); delete it and resume the run to write it again") from None
         return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -153,7 +160,12 @@ def load_model(run: Path, *, which: str = "last") -> nn.Module:
         classes=len(values["classes"]),
         normalize=recipe.model.normalize,
     )
-    model.load_state_dict(tensors)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise ReinforcedError(
+            f"{directory.weights(which)} does not fit {recipe.model.name}: has its code changed since?"
+        ) from None
     return model.eval()
 
 

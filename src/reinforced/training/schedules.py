@@ -1,7 +1,8 @@
 """Learning-rate schedules: pure functions of the step, so that resuming needs no state.
 
 ``factor(step, steps, epoch_steps)`` multiplies the base rate: ``step`` counts updates from 0 within the
-phase, ``steps`` is the phase's length and ``epoch_steps`` an epoch's, both in updates.
+phase, ``steps`` is the phase's length and ``epoch_steps`` an epoch's, both in updates. A schedule's end is
+after the last update, as in torch: no update is lost to a rate of 0.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Warmup(Component):
         warm = min(round(self.warmup_epochs * epoch_steps), steps)
         if step < warm:
             return (step + 1) / (warm + 1), 0.0
-        return None, (step - warm) / max(1, steps - warm - 1)
+        return None, (step - warm) / (steps - warm)
 
 
 class Cosine(Warmup):
@@ -86,12 +87,12 @@ class OneCycle(Component):
 
     kind: Literal["one_cycle"] = "one_cycle"
     peak: float = setting(0.3, "where the base rate is reached, as a fraction of the phase", gt=0, lt=1)
-    start_factor: float = setting(0.04, "of the base rate, at the start", ge=0, le=1)
+    start_factor: float = setting(0.04, "of the base rate, at the start", gt=0, le=1)
     end_factor: float = setting(0.0, "of the base rate, at the end", ge=0, le=1)
 
     def factor(self, step: int, steps: int, epoch_steps: int) -> float:  # noqa: ARG002
         """Up to 1, then down."""
-        progress = step / max(1, steps - 1)
+        progress = step / steps
         if progress < self.peak:
             return self.start_factor + (1 - self.start_factor) * progress / self.peak
         return 1 + (self.end_factor - 1) * (progress - self.peak) / (1 - self.peak)

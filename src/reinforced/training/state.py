@@ -73,7 +73,9 @@ class State:
             if self.average is not None:
                 self.average.load_state_dict(_part(tensors, "average."))
         except RuntimeError:
-            raise ReinforcedError(f"{path} holds another network's state; give this run its own --run DIR") from None
+            raise ReinforcedError(
+                f"{path} holds another network's state; give this run its own --run DIR"
+            ) from None
         for name, stream in self.streams.items():
             stream.set_state(tensors[f"stream.{name}"])
         torch.set_rng_state(tensors["global.cpu"])
