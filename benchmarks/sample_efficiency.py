@@ -80,8 +80,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/sample_efficiency"))
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--probe-epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--probe-epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--save", type=Path, help="folder for sample_efficiency.md and .json")

@@ -34,13 +34,20 @@ def test_until_it_is_whole_the_old_file_stands(tmp_path: Path) -> None:
     assert path.read_text() == "half"
 
 
-@pytest.mark.parametrize("error", [RuntimeError("crash"), KeyboardInterrupt(), OSError(errno.EIO, "bad disk")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("crash"), KeyboardInterrupt(), OSError(errno.EIO, "bad disk")]
+)
 def test_a_crash_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "note.txt"
     write_text(path, "old")
-    with pytest.raises(type(error)), atomic(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def crash() -> None:
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        crash()
     assert path.read_text() == "old"
     assert contents(tmp_path) == ["note.txt"]
 
@@ -69,7 +76,7 @@ def test_a_full_disk_found_only_when_syncing(tmp_path: Path, monkeypatch: pytest
 
 def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ReinforcedError, match="cannot write .*; choose a folder you can write to"):
+    with pytest.raises(ReinforcedError, match=r"cannot write .*; choose a folder you can write to"):
         write_text(tmp_path / "file" / "note.txt", "")
 
 

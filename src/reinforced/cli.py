@@ -253,12 +253,13 @@ def main() -> NoReturn:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        sys.exit(app(args=arguments or ["--help"], standalone_mode=False) or 0)
+        code = app(args=arguments or ["--help"], standalone_mode=False) or 0
+        if code == 130:  # what typer makes of a KeyboardInterrupt
+            _fail("interrupted", 130)
+        sys.exit(code)
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, typer.Abort):  # what typer makes of a KeyboardInterrupt
-            _fail("interrupted", 130)
         if isinstance(error, Interrupted):
             _fail(str(error), error.exit_code)
         if isinstance(error, (ReinforcedError, typer.TyperException)):

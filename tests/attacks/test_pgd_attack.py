@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reinforced.attacks.base import Batch, run_attack
 from reinforced.attacks.pgd import PGD, direction, random_start
+from reinforced.attacks.spec import parse_attack
 from reinforced.attacks.threat import NORMS, Norm, ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
@@ -162,16 +163,28 @@ def test_restarts_never_do_worse() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "at least 1"),
-        ({"restarts": 0}, "at least 1"),
-        ({"step": 0.0}, "positive"),
-        ({"step": float("nan")}, "positive"),
-        ({"restarts": 2, "random_start": False}, "set random_start=True"),
+        ("steps=0", "attack pgd: steps: .*greater than or equal to 1"),
+        ("restarts=0", "attack pgd: restarts: .*greater than or equal to 1"),
+        ("step=0", "attack pgd: step: .*greater than 0"),
+        ("step=nan", "attack pgd: step: .*finite"),
+        ("restarts=2,random_start=false", "set random_start=true"),
+        ("restart=3", "did you mean 'restarts'"),
+        ("steps", "write option=value"),
     ],
 )
-def test_bad_settings_are_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(ReinforcedError, match=message):
-        PGD(**options)  # type: ignore[arg-type]
+def test_bad_settings_are_refused(options: str, message: str) -> None:
+    with pytest.raises(ReinforcedError, match=message) as caught:
+        parse_attack(f"pgd({options})")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_attack_is_read_as_it_is_written() -> None:
+    attack = parse_attack(" pgd( steps=100 , step=none, restarts=3 )")
+    assert attack == PGD(steps=100, restarts=3)
+    assert attack.name == "pgd(steps=100,restarts=3)"
+    assert parse_attack(attack.name) == attack
+    with pytest.raises(ReinforcedError, match="did you mean 'pgd'"):
+        parse_attack("pdg")
 
 
 def test_a_model_without_gradients_is_named() -> None:

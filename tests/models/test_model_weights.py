@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from reinforced.errors import ReinforcedError
-from reinforced.models import build, load_weights
+from reinforced.models import Classifier, build, load_weights
 
 SHAPE = (1, 8, 8)
 State = dict[str, Tensor]
@@ -194,3 +194,20 @@ def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
     with pytest.raises(ReinforcedError, match="holds pickled code"):
         load_weights(fresh(), tmp_path / "w.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("last", ["fc2", "classifier"])
+@pytest.mark.parametrize("name", ["cnn6", "alicnn"])
+def test_the_released_layer_names_load(name: str, last: str, tmp_path: Path) -> None:
+    """Zou et al.'s released state dicts: bare names, no normalisation, RL's last layer named otherwise."""
+    source = build(name, shape=(3, 32, 32), classes=10)
+    assert isinstance(source, Classifier)
+    assert isinstance(source.network, nn.Module)
+    released = {key.replace("fc2", last): value for key, value in source.network.state_dict().items()}
+    assert {"conv1.weight", "conv4.bias", f"{last}.weight"} <= released.keys()
+    torch.save(released, tmp_path / "best.pth")
+    model = build(name, shape=(3, 32, 32), classes=10, weights=tmp_path / "best.pth", normalize="cifar10")
+    images = torch.rand(2, 3, 32, 32)
+    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2023, 0.1994, 0.2010])
+    normalised = (images - mean[:, None, None]) / std[:, None, None]
+    assert torch.allclose(model.eval()(images), source.eval()(normalised), atol=1e-5)

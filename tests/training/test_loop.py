@@ -50,7 +50,7 @@ def epochs_written_out(recipe: Recipe) -> list[list[dict[str, Tensor]]]:
     split = load("digits", limit=recipe.data.limit).train
     model = untrained(recipe).to(memory_format=torch.channels_last)
     optimizer = recipe.optimizer.build(model.parameters())
-    history = []
+    history: list[list[dict[str, Tensor]]] = []
     for order in orders(recipe, recipe.epochs):
         history.append([])
         for rows in order:
@@ -87,7 +87,9 @@ def test_is_the_loop_written_out(make: Make, fit: Fit, tmp_path: Path) -> None:
     assert_near(weights(tmp_path / "run"), epochs_written_out(recipe)[-1][-1])
 
 
-def test_accuracies_are_those_of_the_kept_weights(make: Make, fit: Fit, figures: Figures, tmp_path: Path) -> None:
+def test_accuracies_are_those_of_the_kept_weights(
+    make: Make, fit: Fit, figures: Figures, tmp_path: Path
+) -> None:
     recipe = make(model={"name": "user_networks:noisy"}, phases=[{"epochs": 5}])
     summary = fit(recipe, tmp_path / "run")
     data = load("digits", limit=96)
@@ -106,7 +108,9 @@ def test_accuracies_are_those_of_the_kept_weights(make: Make, fit: Fit, figures:
     assert max(validation) == pytest.approx(accuracy("best", data.validation), abs=1e-12)
     assert summary["best_epoch"] == validation.index(max(validation)) + 1
     assert summary["test_images"] == 300
-    assert load_checkpoint(RunDirectory(tmp_path / "run").weights("best"))[1]["epoch"] == summary["best_epoch"]
+    assert (
+        load_checkpoint(RunDirectory(tmp_path / "run").weights("best"))[1]["epoch"] == summary["best_epoch"]
+    )
 
 
 def test_training_metrics_are_means_over_the_images(
@@ -117,7 +121,7 @@ def test_training_metrics_are_means_over_the_images(
     fit(recipe, tmp_path / "run")
     split, model = load("digits", limit=96).train, untrained(recipe)
     images, labels = split.batch(torch.arange(96))
-    logits = model(to_float(images))
+    logits = model(to_float(images)).detach()
     (row,) = figures(tmp_path / "run")
     assert row["train_accuracy"] == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
     assert row["loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
@@ -137,7 +141,9 @@ def test_passes_are_counted(make: Make, fit: Fit, figures: Figures, tmp_path: Pa
     assert summary["passes"] == 11 * 96
 
 
-def test_each_phase_has_its_objective_and_rate(make: Make, fit: Fit, figures: Figures, tmp_path: Path) -> None:
+def test_each_phase_has_its_objective_and_rate(
+    make: Make, fit: Fit, figures: Figures, tmp_path: Path
+) -> None:
     cosine = {"kind": "cosine"}
     phases = [
         {"epochs": 1, "schedule": cosine},
@@ -170,7 +176,9 @@ def test_clipping_bounds_the_update(make: Make, fit: Fit, tmp_path: Path) -> Non
 
 
 def test_early_stopping(make: Make, fit: Fit, figures: Figures, tmp_path: Path) -> None:
-    recipe = make(optimizer={"kind": "sgd", "lr": 1e-30}, phases=[{"epochs": 9}], early_stopping={"patience": 2})
+    recipe = make(
+        optimizer={"kind": "sgd", "lr": 1e-30}, phases=[{"epochs": 9}], early_stopping={"patience": 2}
+    )
     summary = fit(recipe, tmp_path / "run")
     assert len(figures(tmp_path / "run")) == 3
     assert (summary["stopped_early"], summary["epochs"], summary["best_epoch"]) == (True, 3, 1)
@@ -185,21 +193,26 @@ def test_ema_is_the_average_by_hand(make: Make, fit: Fit, tmp_path: Path) -> Non
     assert_near(weights(tmp_path / "run"), average)
 
 
-def swa_by_hand(recipe: Recipe, start: int, run: Path) -> nn.Module:
+def swa_by_hand(recipe: Recipe, start: int) -> nn.Module:
     """The mean of epoch-end weights, with batch-norm statistics re-estimated as a plain mean over batches."""
     assert recipe.averaging is not None
     model = untrained(recipe)
     ends = [epoch[-1] for epoch in epochs_written_out(recipe)][start:]
-    model.load_state_dict({name: torch.stack([end[name] for end in ends]).float().mean(0) for name in ends[0]})
-    means, variances = [], []
-    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
-    norm.register_forward_pre_hook(
-        lambda _, inputs: (means.append(inputs[0].mean((0, 2, 3))), variances.append(inputs[0].var((0, 2, 3))))[2:]
-        or None
+    model.load_state_dict(
+        {name: torch.stack([end[name] for end in ends]).float().mean(0) for name in ends[0]}
     )
+    means: list[Tensor] = []
+    variances: list[Tensor] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        means.append(inputs[0].mean((0, 2, 3)))
+        variances.append(inputs[0].var((0, 2, 3)))
+
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    norm.register_forward_pre_hook(note)
     split = load("digits", limit=recipe.data.limit).train
     with torch.no_grad():
-        for rows in torch.arange(len(split)).split(recipe.batch_size):
+        for rows in torch.split(torch.arange(len(split)), recipe.batch_size):
             model(to_float(split.batch(rows)[0]))
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -209,14 +222,13 @@ def swa_by_hand(recipe: Recipe, start: int, run: Path) -> nn.Module:
 
 
 def test_swa_is_the_mean_with_fresh_statistics(make: Make, fit: Fit, tmp_path: Path) -> None:
-    """Dropout is off for the comparison: the loop written out does not share its random state."""
     recipe = make(
         model={"name": "user_networks:norm"},
         phases=[{"epochs": 4}],
         averaging={"kind": "swa", "start": 0.5},
     )
     fit(recipe, tmp_path / "run")
-    found, expected = weights(tmp_path / "run"), swa_by_hand(recipe, 2, tmp_path).state_dict()
+    found, expected = weights(tmp_path / "run"), swa_by_hand(recipe, 2).state_dict()
     expected = {name: value for name, value in expected.items() if "num_batches" not in name}
     assert_near({name: found[name] for name in expected}, expected)
 

@@ -23,7 +23,7 @@ from reinforced.training.recipes import (
     validate_recipe,
 )
 
-RL = "quickstart/rl"
+RL = str(Path(__file__).parent / "rl.yaml")
 VALUES: dict[str, Any] = {
     "schema": 1,
     "name": "full of parts",
@@ -54,12 +54,10 @@ def written(folder: Path, text: str) -> str:
 
 
 def test_a_shipped_recipe() -> None:
-    recipe = load_recipe(RL)
-    assert recipe.name == RL
+    recipe = load_recipe("quickstart/rl")
+    assert recipe.name == "quickstart/rl"
     assert recipe.size == "full"
-    objective = recipe.phases[0].objective
-    assert isinstance(objective, Reinforce)
-    assert objective.samples == 4
+    assert isinstance(recipe.phases[0].objective, Reinforce)
 
 
 def test_a_file_is_named_after_itself(tmp_path: Path) -> None:
@@ -118,9 +116,12 @@ def test_sizes_that_are_none(tmp_path: Path, sizes: str) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("optimizer.lrr=1", "quickstart/rl: optimizer.lrr: unknown field; did you mean 'lr'?"),
+        ("optimizer.lrr=1", "rl: optimizer.lrr: unknown field; did you mean 'lr'?"),
         ("bach_size=1", "bach_size: unknown field; did you mean 'batch_size'?"),
-        ("data.augment.flip_vertical=1", "data.augment.flip_vertical: unknown field; did you mean 'vertical_flip'?"),
+        (
+            "data.augment.flip_vertical=1",
+            "data.augment.flip_vertical: unknown field; did you mean 'vertical_flip'?",
+        ),
         ("phases.0.objective.sample=3", "phases.0.objective.sample: unknown field; did you mean 'samples'?"),
         ("phases.0.scheduel.kind=step", "phases.0.scheduel: unknown field; did you mean 'schedule'?"),
         ("schema_version=1", "schema_version: unknown field; did you mean"),
@@ -133,13 +134,16 @@ def test_sizes_that_are_none(tmp_path: Path, sizes: str) -> None:
         ("optimizer.betas=[2, 3]", "optimizer.betas.0: input should be less than 1, got 2"),
         ("optimizer={kind: sgd, nesterov: true, momentum: 0}", "optimizer: nesterov needs momentum > 0"),
         ("batch_size=many", "batch_size: input should be a valid integer"),
-        ("phases.0.objective.reward=lots", "phases.0.objective.reward: reward is a pair of numbers or one of"),
+        (
+            "phases.0.objective.reward=lots",
+            "phases.0.objective.reward: reward is a pair of numbers or one of",
+        ),
         ("phases=3", "phases: give a list, got 3"),
         ("phases=[]", "phases: tuple should have at least 1 item"),
         ("data=digits", "data: give a mapping of its fields, got 'digits'"),
         ("phases.0.objective=null", "phases.0.objective: give a mapping of its fields, got None"),
         ("precision=float16", "precision: input should be 'auto', 'float32' or 'bf16', got 'float16'"),
-        ("schema=2", "quickstart/rl: written for recipe schema 2, this version reads up to 1; upgrade"),
+        ("schema=2", "rl: written for recipe schema 2, this version reads up to 1; upgrade"),
         ("phases.1.epochs=2", "has no place 'phases.1.epochs'; phases has entries 0 to 0"),
         ("seed", "override 'seed': write it as key.path=value"),
         ("seed=[", "override 'seed=[': the value is not YAML"),
@@ -244,8 +248,9 @@ def test_every_field_is_listed_and_described() -> None:
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.dates(),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=6) | st.integers(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6) | st.integers(), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 NAMES = st.sampled_from(["kind", "epochs", "lr", "name", "source", "phases", "schema", "a\nb", "", 3])
@@ -275,15 +280,21 @@ def mutated(draw: st.DrawFn) -> Any:
     return values
 
 
+def loaded_or_refused(call: Callable[..., Recipe], *arguments: Any, **options: Any) -> Recipe | None:
+    message = "one line"
+    try:
+        return call(*arguments, **options)
+    except ReinforcedError as error:
+        message = str(error)
+    assert len(message.splitlines()) == 1
+    return None
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_whatever_is_written_loads_or_is_refused_in_one_line(values: Any) -> None:
-    try:
-        recipe = validate_recipe(values, "here")
-    except ReinforcedError as error:
-        assert len(str(error).splitlines()) == 1
-    else:
-        assert isinstance(recipe, Recipe)
+    recipe = loaded_or_refused(validate_recipe, values, "here")
+    if recipe is not None:
         assert validate_recipe(yaml.safe_load(recipe_yaml(recipe)), "again") == recipe
 
 
@@ -295,25 +306,21 @@ def test_whatever_is_written_loads_or_is_refused_in_one_line(values: Any) -> Non
 @given(mutated())
 def test_a_file_of_it_too(tmp_path: Path, values: Any) -> None:
     name = written(tmp_path, yaml.safe_dump(values, allow_unicode=True))
-    try:
-        load_recipe(name, size="cpu" if isinstance(values, dict) and "sizes" in values else "full")
-    except ReinforcedError as error:
-        assert len(str(error).splitlines()) == 1
+    loaded_or_refused(load_recipe, name)
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from(["seed", "phases", "phases.0", "phases.0.objective", "optimizer.kind", "data.augment", ""])
+    st.sampled_from(
+        ["seed", "phases", "phases.0", "phases.0.objective", "optimizer.kind", "data.augment", ""]
+    )
     | st.text(max_size=12),
     JUNK.map(lambda value: yaml.safe_dump(value, allow_unicode=True)) | st.text(max_size=12),
 )
 def test_whatever_is_typed_loads_or_is_refused_in_one_line(key: str, value: str) -> None:
-    try:
-        load_recipe(RL, overrides=[f"{key}={value}"])
-    except ReinforcedError as error:
-        assert len(str(error).splitlines()) == 1
+    loaded_or_refused(load_recipe, RL, overrides=[f"{key}={value}"])
 
 
 def test_recipes_are_frozen(make: Callable[..., Recipe]) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        make().seed = 3
+        make().__setattr__("seed", 3)

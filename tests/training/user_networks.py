@@ -68,7 +68,7 @@ class Failing(nn.Module):
             return logits
         if self.where == "logits":
             return logits * torch.nan
-        failed: Tensor = _NanGradient.apply(logits)  # type: ignore[no-untyped-call]
+        failed: Tensor = _NanGradient.apply(logits)
         return failed
 
 
@@ -96,6 +96,10 @@ class Slow(nn.Module):
 
 def slow(classes: int, shape: Shape) -> nn.Module:
     return Slow(noisy(classes, shape))
+
+
+def slow_linear(classes: int, shape: Shape) -> nn.Module:
+    return Slow(linear(classes, shape))
 
 
 def norm(classes: int, shape: Shape) -> nn.Module:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from reinforced.attacks.checks import check_inputs, check_logits
 from reinforced.attacks.seal import Meter, device_of, sealed, seed_global
-from reinforced.attacks.threat import Norm, ThreatModel
+from reinforced.attacks.threat import NORMS, Norm, ThreatModel
+from reinforced.component import Component
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
 
@@ -35,10 +37,17 @@ class AttackOutput:
     Args:
         images: (N, C, H, W), the best candidate for each image; the runner projects it.
         trace: (T, N), the attack's own loss at each of its T iterates, where it has iterates.
+        unprojected: (N,), a minimum-norm attack's own distance before projection, pixel units; infinite
+            where it found nothing.
     """
 
     images: Tensor
     trace: Tensor | None = None
+    unprojected: Tensor | None = None
+
+
+Access = Literal["gradients", "scores", "labels"]
+"""What an attack needs of the model: input gradients, the logits, or only the predicted class."""
 
 
 class Attack(Protocol):
@@ -60,6 +69,32 @@ class Attack(Protocol):
         """
 
 
+class AttackSettings(Component):
+    """Base of the attacks that are chosen by name: their fields are their options.
+
+    A subclass carries a literal ``kind`` and defaults from its paper.
+    """
+
+    norms: ClassVar[tuple[Norm, ...]] = NORMS
+    access: ClassVar[Access] = "gradients"
+
+    @property
+    def name(self) -> str:
+        """``kind``, with the options that differ from the defaults: ``pgd(steps=100,loss=margin)``."""
+        chosen = {
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if name != "kind" and getattr(self, name) != field.default
+        }
+        kind = str(type(self).model_fields["kind"].default)
+        options = ",".join(f"{name}={_written(value)}" for name, value in chosen.items())
+        return f"{kind}({options})" if options else kind
+
+
+def _written(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if value is None else str(value)
+
+
 @dataclass(frozen=True)
 class AttackResult:
     """The runner's own findings, per image, on the device of the images it was given.
@@ -69,6 +104,8 @@ class AttackResult:
         robust: (N,) bool, classified rightly before and after: a subset of ``clean_correct``.
         images: (N, C, H, W) float32, the projected candidates; untouched where not ``clean_correct``.
         distances: (N,) from the original, in the threat's norm, pixel units.
+        attacked: (N,) bool, the images that the attack was let loose on.
+        unprojected: (N,), see :class:`AttackOutput`; not-a-number where there is none.
         forwards: the attack's forward passes, in images; the runner's own two are not counted.
         gradients: the attack's input gradients, in images; one costs as much as a forward pass.
         seconds: wall-clock time of the whole run.
@@ -78,6 +115,8 @@ class AttackResult:
     robust: Tensor
     images: Tensor
     distances: Tensor
+    attacked: Tensor
+    unprojected: Tensor
     forwards: int
     gradients: int
     seconds: float
@@ -91,14 +130,16 @@ def run_attack(
     threat: ThreatModel,
     *,
     seed: int,
+    standing: Tensor | None = None,
     chunk: int = CHUNK,
     first_chunk: int = 0,
 ) -> AttackResult:
     """Attack every rightly classified image once, and score what the attack proposes.
 
-    Chunk by chunk: predict, drop the misclassified, let the attack propose, project into ``threat``,
-    predict again. Logits that are not finite count as a wrong prediction. Model and global random state
-    are afterwards as they were. Shards that start at chunk borders give the same bytes as the whole.
+    Chunk by chunk: predict, drop the misclassified (and those not ``standing``), let the attack propose,
+    project into ``threat``, predict again. Logits that are not finite count as a wrong prediction. Model
+    and global random state are afterwards as they were. Shards that start at chunk borders give the same
+    bytes as the whole.
 
     Args:
         attack: proposes candidates, never sees its score.
@@ -107,6 +148,7 @@ def run_attack(
         labels: (N,) int64 in [0, K).
         threat: the ball, and the norm of the distances.
         seed: with the attack's name and the chunk's number it decides every draw.
+        standing: (N,) bool, attack only these; the others keep their clean outcome. ``None`` for all.
         chunk: images a chunk.
         first_chunk: the number of the first chunk, for a shard: its offset divided by ``chunk``.
 
@@ -124,6 +166,8 @@ def run_attack(
     robust = torch.zeros_like(clean_correct)
     adversarial = images.clone()
     distances = torch.zeros(len(images), device=images.device)
+    attacked = torch.zeros_like(clean_correct)
+    unprojected = torch.full_like(distances, math.nan)
     with sealed(model, device) as meter:
         for number, start in enumerate(range(0, len(images), chunk), first_chunk):
             rows = slice(start, start + chunk)
@@ -133,26 +177,41 @@ def run_attack(
             whole = Batch(images[rows].to(device), labels[rows].to(device))
             right = _clean_correct(meter.model, whole)
             clean_correct[rows] = right
-            kept = right.nonzero().squeeze(1)
+            robust[rows] = right
+            chosen = right if standing is None else right & standing[rows].to(device)
+            kept = chosen.nonzero().squeeze(1)
             if len(kept) == 0:
                 continue
             batch = Batch(whole.images[kept], whole.labels[kept])
-            found = _propose(attack, meter, batch, threat, stream)
+            output = _propose(attack, meter, batch, threat, stream)
+            found = output.images
             places = start + kept.to(images.device)
+            attacked[places] = True
+            if output.unprojected is not None:
+                unprojected[places] = output.unprojected.detach().to(distances)
             robust[places] = _correct(_logits(meter.model, found), batch.labels).to(images.device)
             adversarial[places] = found.to(images.device)
             distances[places] = threat.distance(found, batch.images).to(images.device)
     seconds = time.perf_counter() - began
     return AttackResult(
-        clean_correct, robust, adversarial, distances, meter.forwards, meter.gradients, seconds
+        clean_correct,
+        robust,
+        adversarial,
+        distances,
+        attacked,
+        unprojected,
+        meter.forwards,
+        meter.gradients,
+        seconds,
     )
 
 
-def _propose(attack: Attack, meter: Meter, batch: Batch, threat: ThreatModel, stream: Stream) -> Tensor:
+def _propose(attack: Attack, meter: Meter, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
     # A copy, so that an attack that writes into its input cannot move the centre of the ball.
     lent = Batch(batch.images.clone(), batch.labels.clone())
     with torch.enable_grad():
-        found = attack.candidates(meter, lent, threat, stream).images.detach()
+        output = attack.candidates(meter, lent, threat, stream)
+    found = output.images.detach()
     meter.eval()  # the score must not depend on modes that the attack left on
     if found.shape != batch.images.shape:
         raise ReinforcedError(
@@ -164,7 +223,7 @@ def _propose(attack: Attack, meter: Meter, batch: Batch, threat: ThreatModel, st
             f"attack {attack.name!r}: returned pixels that are not finite; "
             "where it fails, return the clean image"
         )
-    return threat.project(found.to(batch.images), batch.images)
+    return replace(output, images=threat.project(found.to(batch.images), batch.images))
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:

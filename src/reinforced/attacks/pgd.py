@@ -3,57 +3,40 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from reinforced.attacks.base import AttackOutput, Batch
-from reinforced.attacks.threat import NORMS, Norm, ThreatModel, l2_norm
+from reinforced.attacks.base import AttackOutput, AttackSettings, Batch
+from reinforced.attacks.threat import Norm, ThreatModel, l2_norm
+from reinforced.component import setting
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
 
 
-@dataclass(frozen=True, kw_only=True)
-class PGD:
+class PGD(AttackSettings):
     """Ascends the cross-entropy along its sign (L-inf) or its unit direction (L2), projecting each step.
 
     Keeps for each image the first misclassified iterate, else the one with the highest loss. Costs
     ``restarts * (steps + 1)`` forward passes and ``restarts * steps`` input gradients an image.
-
-    Args:
-        steps: gradient steps a restart.
-        step: length of one in pixel units; ``None`` for 2.5 * epsilon / steps (Madry's repository).
-        restarts: independent starts.
-        random_start: start uniformly in the ball, else at the image itself.
-
-    Raises:
-        ReinforcedError: steps or restarts below 1, a step that is not positive, restarts that would
-            all start alike.
     """
 
-    name: ClassVar[str] = "pgd"
-    norms: ClassVar[tuple[Norm, ...]] = NORMS
+    kind: Literal["pgd"] = "pgd"
+    steps: int = setting(20, "gradient steps a restart", ge=1, source="Madry et al. 2018")
+    step: float | None = setting(
+        None, "length of a step; none for 2.5 * epsilon / steps", unit="pixels of [0,1]", gt=0
+    )
+    restarts: int = setting(1, "independent starts", ge=1)
+    random_start: bool = setting(True, "start uniformly in the ball, else at the image itself")
 
-    steps: int = 20
-    step: float | None = None
-    restarts: int = 1
-    random_start: bool = True
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.restarts < 1:
-            raise ReinforcedError(f"pgd: steps={self.steps}, restarts={self.restarts}; both are at least 1")
-        if self.step is not None and not (self.step > 0 and math.isfinite(self.step)):
-            raise ReinforcedError(
-                f"pgd: step={self.step:g}; pass a positive length, or None for 2.5 * epsilon / steps"
-            )
+    @model_validator(mode="after")
+    def _restarts_differ(self) -> PGD:
         if self.restarts > 1 and not self.random_start:
-            raise ReinforcedError(
-                f"pgd: {self.restarts} restarts from the same image are one; "
-                "set random_start=True or restarts=1"
-            )
+            raise ValueError(f"{self.restarts} restarts from the same image are one; set random_start=true")
+        return self
 
     def candidates(self, model: nn.Module, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
         """See :class:`~reinforced.attacks.base.Attack`; ``trace`` has ``restarts * (steps + 1)`` rows.

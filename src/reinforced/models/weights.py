@@ -40,6 +40,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     assert isinstance(network, nn.Module)
     expected = network.state_dict()
     state, statistics = _align(_tensors(_read(path), path), expected.keys())
+    state = {_renamed(name, expected): tensor for name, tensor in state.items()}
     _check_names(state, expected, path)
     _check_shapes(state, expected, path)
     for name, tensor in (*state.items(), *statistics.items()):
@@ -99,6 +100,12 @@ def _align(state: dict[str, Tensor], expected: Any) -> tuple[dict[str, Tensor], 
         beside = {name: value for name, value in inner.items() if not name.startswith(prefix)}
         under = {name.removeprefix(prefix): value for name, value in inner.items() if name not in beside}
         forms.append((under, outer | beside))
+
+
+def _renamed(name: str, expected: dict[str, Tensor]) -> str:
+    """The released RL networks of Zou et al. 2026 call their last layer otherwise than the SL ones."""
+    other = name.replace("classifier.", "fc2.")
+    return other if name.startswith("classifier.") and name not in expected and other in expected else name
 
 
 def _check_names(state: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

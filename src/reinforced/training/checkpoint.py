@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,10 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], values: dict[str, An
             save_file(plain, temporary, metadata=metadata)
         except SafetensorError as error:
             # safetensors wraps the operating system's error; give `atomic` the original back.
-            if "No space left" in str(error):
-                raise OSError(28, "No space left on device") from error
-            raise
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -122,8 +122,8 @@ class Training:
         self.steps = len(self.dataset.train) // recipe.batch_size
         if self.steps == 0:
             raise ReinforcedError(
-                f"batch_size {recipe.batch_size} is larger than the {len(self.dataset.train)} training images; "
-                "choose a smaller one"
+                f"batch_size {recipe.batch_size} is larger than the {len(self.dataset.train)} training "
+                "images; choose a smaller one"
             )
         rank = self.accelerator.process_index
         self.precision = resolve_precision(recipe.precision, self.device)
@@ -140,16 +140,20 @@ class Training:
         self.rows: list[dict[str, Any]] = []
         if self.directory.state.is_file():
             self.state.load(self.directory.state)
+            if not self.accelerator.is_main_process:
+                self.state.sums = {name: torch.zeros_like(value) for name, value in self.state.sums.items()}
             self.rows = self.directory.metrics()[: self.state.place.epoch]
             if len(self.rows) < self.state.place.epoch:
                 raise ReinforcedError(
-                    f"{self.directory.path / 'metrics.jsonl'} has {len(self.rows)} of {self.state.place.epoch} "
-                    "epochs; restore it, or delete the run directory to start over"
+                    f"{self.directory.path / 'metrics.jsonl'} has {len(self.rows)} of "
+                    f"{self.state.place.epoch} epochs; restore it, or delete the run directory to start over"
                 )
 
     def _network(self) -> nn.Module:
         model = self.recipe.model
-        resuming = self.directory.state.is_file()  # the state holds the weights; their first source may be gone
+        resuming = (
+            self.directory.state.is_file()
+        )  # the state holds the weights; their first source may be gone
         network = build(
             model.name,
             shape=self.dataset.train.shape,
@@ -184,7 +188,7 @@ class Training:
         while place.epoch < self.recipe.epochs and not place.stopped:
             phase, first = self._phase()
             self._epoch(phase, first, stop)
-            self._close_epoch(phase)
+            self._close_epoch(phase, first)
         return self._finish()
 
     def _phase(self) -> tuple[Phase, int]:
@@ -264,11 +268,12 @@ class Training:
                 assert self.state.order is not None
                 size = self.recipe.batch_size
                 rows = self.state.order[batch * size : batch * size + 3].tolist()
+                good = self.directory.state
+                saved = f"last good state is in {good.parent}" if good.exists() else "nothing is saved yet"
                 raise ReinforcedError(
-                    f"loss or gradient is not finite in epoch {self.state.place.epoch + 1}, batch {batch + 1} of "
-                    f"{self.steps} (training images {', '.join(map(str, rows))}, ...), before its update; last "
-                    f"good state is in {self.directory.path}; try a lower learning rate than {lr:g} or "
-                    "gradient_clip=1"
+                    f"loss or gradient is not finite in epoch {self.state.place.epoch + 1}, batch {batch + 1}"
+                    f" of {self.steps} (training images {', '.join(map(str, rows))}, ...), before its update;"
+                    f" {saved}; try a lower learning rate than {lr:g} or gradient_clip=1"
                 )
         unchecked.clear()
 
@@ -292,8 +297,8 @@ class Training:
         granted: list[bool] = (self.accelerator.reduce(votes, reduction="sum") > 0).tolist()
         return granted
 
-    def _close_epoch(self, phase: Phase) -> None:
-        """Validate, log, keep the best weights, and save: the state file last, for it is what resuming reads."""
+    def _close_epoch(self, phase: Phase, first: int) -> None:
+        """Validate, log, keep the best weights, and save: last the state file, which resuming reads."""
         state, place, recipe = self.state, self.state.place, self.recipe
         self._average(epoch_end=True)
         if recipe.averaging is not None and recipe.averaging.kind == "swa" and self.kept is not state.network:
@@ -303,13 +308,15 @@ class Training:
         images = self.steps * recipe.batch_size
         names = sorted(state.sums)
         sums = torch.stack([state.sums[name] for name in names])
-        means = dict(zip(names, (self.accelerator.reduce(sums, reduction="sum") / images).tolist(), strict=True))
+        means = dict(
+            zip(names, (self.accelerator.reduce(sums, reduction="sum") / images).tolist(), strict=True)
+        )
         place.seconds += place.epoch_seconds
         row = {
             "epoch": place.epoch + 1,
             "objective": phase.objective.kind,
             "adversary": phase.adversary.kind,
-            "lr": state.optimizer.param_groups[0]["lr"],
+            "lr": self._set_rate(phase, (place.epoch - first + 1) * self.steps - 1),
             "train_accuracy": means.pop("accuracy"),
             "validation_accuracy": accuracy,
             **means,
@@ -351,10 +358,11 @@ class Training:
             save_checkpoint(self.directory.weights(which), dict(self.kept.state_dict()), values)
 
     def _save(self) -> None:
-        """Every process takes part: each is left with its share of the sums over all of them."""
+        """Every process takes part: the main one collects the sums so far of all."""
         if self.accelerator.num_processes > 1:
             for name, value in self.state.sums.items():
-                self.state.sums[name] = self.accelerator.reduce(value, reduction="mean")
+                total = self.accelerator.reduce(value, reduction="sum")
+                self.state.sums[name] = total if self.accelerator.is_main_process else torch.zeros_like(total)
         if self.accelerator.is_main_process:
             self.state.save(self.directory.state)
 

@@ -23,7 +23,6 @@ class Reporter(Protocol):
         """An epoch ended with this row of metrics, of so many epochs."""
 
 
-
 class Silent:
     """Says nothing."""
 

@@ -1,4 +1,4 @@
-"""Finding a recipe by name, resolving its size and overrides, and saying in one line what is wrong with it."""
+"""Finding a recipe by name, resolving its size and overrides, and saying in one line what is wrong."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_recipe(name: str, *, size: str = "full", overrides: Sequence[str] = ())
     Args:
         name: a shipped recipe's name, or the path of a YAML file.
         size: ``full``, or a key of the recipe's ``sizes`` section, whose entries are overrides too.
-        overrides: ``key.path=value`` as in Hydra, later ones winning: ``phases.0.objective.kind=expected_pg``.
+        overrides: ``key.path=value`` as in Hydra, ``phases.0.objective.kind=expected_pg``; later ones win.
             A new ``kind`` keeps those of the old settings that it has a field for; a mapping replaces what
             was there.
 
@@ -78,7 +78,8 @@ def validate_recipe(values: Any, label: str) -> Recipe:
     version = values.get("schema", SCHEMA)
     if isinstance(version, int) and version > SCHEMA:
         raise ReinforcedError(
-            f"{label}: written for recipe schema {version}, this version reads up to {SCHEMA}; upgrade reinforced"
+            f"{label}: written for recipe schema {version}, this version reads up to {SCHEMA};"
+            " upgrade reinforced"
         )
     try:
         return Recipe.model_validate(values)

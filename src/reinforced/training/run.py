@@ -62,7 +62,8 @@ class RunDirectory:
         file = self.path / "recipe.yaml"
         if file.is_file():
             differing = _first_difference(
-                self.recipe.model_dump(mode="json", by_alias=True), recipe.model_dump(mode="json", by_alias=True)
+                self.recipe.model_dump(mode="json", by_alias=True),
+                recipe.model_dump(mode="json", by_alias=True),
             )
             if differing:
                 raise ReinforcedError(
@@ -130,7 +131,9 @@ class RunDirectory:
         try:
             summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
-            raise ReinforcedError(f"{file}: corrupt (not JSON); delete it and resume the run to write it again") from None
+            raise ReinforcedError(
+                f"{file}: corrupt (not JSON); delete it and resume the run to write it again"
+            ) from None
         return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ class Step(Component):
 
 
 class OneCycle(Component):
-    """A linear rise to the base rate at ``peak``, then a linear fall (Smith & Topin 2018; Wong et al. 2020)."""
+    """A linear rise to the base rate at ``peak``, then a linear fall (Smith & Topin 2018)."""
 
     kind: Literal["one_cycle"] = "one_cycle"
     peak: float = setting(0.3, "where the base rate is reached, as a fraction of the phase", gt=0, lt=1)

@@ -43,7 +43,8 @@ def update(
     """Train the model once on images (B, C, H, W) in [0,1] and labels (B,).
 
     The crafting goes through the unwrapped network, the trained forward through ``model`` as accelerate
-    prepared it, both in ``precision`` (float32 or bf16). A non-finite loss or gradient leaves the weights as they are.
+    prepared it, both in ``precision`` (float32 or bf16). A non-finite loss or gradient leaves the weights as
+    they are.
     """
     network = accelerator.unwrap_model(model)
     autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,401 @@
+"""A run that is stopped, killed or damaged, and started again."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from reinforced.errors import Interrupted, ReinforcedError
+from reinforced.training import checkpoint, loop
+from reinforced.training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+from reinforced.training.loop import train
+from reinforced.training.recipe import Recipe
+from reinforced.training.recipes import load_recipe
+from reinforced.training.run import RunDirectory, default_run, load_model, overview
+
+Make = Callable[..., Recipe]
+Fit = Callable[..., dict[str, Any]]
+Pieces = Callable[[Recipe, Path, int], int]
+Figures = Callable[[Path], list[dict[str, Any]]]
+NOISY = {"name": "user_networks:noisy"}
+CPU = torch.device("cpu")
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dropout and batch norm": {"model": NOISY},
+    "adamw on a convolution": {"model": {"name": "tiny"}, "optimizer": {"kind": "adamw"}},
+    "rmsprop with momentum": {"model": {"name": "tiny"}, "optimizer": {"kind": "rmsprop", "momentum": 0.5}},
+    "ema": {"model": NOISY, "averaging": {"kind": "ema", "decay": 0.8}},
+    "swa": {"model": NOISY, "averaging": {"kind": "swa", "start": 0.3}, "phases": [{"epochs": 3}]},
+    "two phases": {
+        "optimizer": {"kind": "adamw"},
+        "phases": [
+            {"epochs": 1, "objective": {"kind": "reinforce", "exploration": 0.2}, "lr": 0.01},
+            {"epochs": 2, "schedule": {"kind": "cosine", "warmup_epochs": 0.5}},
+        ],
+    },
+    "fgsm, sampled": {
+        "model": NOISY,
+        "data": {"source": "digits", "limit": 96, "augment": {"translate": 0.2, "cutout": 2}},
+        "phases": [
+            {
+                "epochs": 2,
+                "objective": {"kind": "reinforce", "samples": 2, "baseline": "leave_one_out"},
+                "adversary": {"kind": "fgsm", "epsilon": 0.1, "craft": "sampled"},
+            }
+        ],
+    },
+    "early stopping": {
+        "optimizer": {"kind": "sgd", "lr": 1e-30},
+        "phases": [{"epochs": 9}],
+        "early_stopping": {"patience": 1},
+    },
+}
+
+
+def hashes(run: Path) -> list[str]:
+    directory = RunDirectory(run)
+    return [
+        weights_hash(file) for file in (directory.weights("last"), directory.weights("best"), directory.state)
+    ]
+
+
+def leftovers(run: Path) -> list[Path]:
+    return list(run.glob("**/*.part"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("every", [1, 2])
+def test_stopping_changes_nothing(
+    make: Make, fit: Fit, fit_in_pieces: Pieces, figures: Figures, tmp_path: Path, name: str, every: int
+) -> None:
+    """Stopped after every batch, or every other: the same weights, state and metrics to the bit."""
+    recipe = make(**RECIPES[name])
+    whole = fit(recipe, tmp_path / "whole")
+    assert fit_in_pieces(recipe, tmp_path / "pieces", every) >= 3
+    assert hashes(tmp_path / "pieces") == hashes(tmp_path / "whole")
+    assert figures(tmp_path / "pieces") == figures(tmp_path / "whole")
+    pieces = RunDirectory(tmp_path / "pieces").summary()
+    assert pieces is not None
+    assert pieces | {"seconds": 0} == whole | {"seconds": 0}
+    assert leftovers(tmp_path / "pieces") == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_after_the_update(make: Make, tmp_path: Path, number: int, code: int) -> None:
+    class Once:
+        def start(self, total: int, done: int) -> None:
+            assert (total, done) == (192, 0)
+
+        def advance(self, images: int) -> None:
+            os.kill(os.getpid(), number)
+
+        def epoch(self, row: Any, epochs: int) -> None:
+            raise AssertionError("no epoch ends")
+
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as caught:
+        train(make(), tmp_path / "run", device=CPU, reporter=Once())
+    assert caught.value.exit_code == code
+    assert (
+        f"stopped in epoch 1 of 2; everything is saved: go on with `reinforced train --resume {tmp_path}/run`"
+        in str(caught.value)
+    )
+    assert signal.getsignal(number) is before
+    _, values = load_checkpoint(RunDirectory(tmp_path / "run").state)
+    assert (values["place"]["epoch"], values["place"]["batch"]) == (0, 1)
+
+
+def test_a_thread_trains_without_signals(make: Make, fit: Fit, tmp_path: Path) -> None:
+    thread = threading.Thread(target=fit, args=(make(), tmp_path / "run"))
+    thread.start()
+    thread.join()
+    assert RunDirectory(tmp_path / "run").summary() is not None
+
+
+def test_saves_within_a_long_epoch(
+    make: Make, fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    with pytest.raises(ReinforcedError, match="not finite in epoch 2, batch 2"):
+        fit(make(model={"name": "user_networks:nan_logits"}), tmp_path / "run")
+    _, values = load_checkpoint(RunDirectory(tmp_path / "run").state)
+    assert (values["place"]["epoch"], values["place"]["batch"]) == (1, 1)
+
+
+def test_a_finished_run_is_not_trained_again(
+    make: Make, fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = fit(make(), tmp_path / "run")
+    monkeypatch.setattr(loop, "load", None)  # not even its data is read
+    assert fit(make(), tmp_path / "run") == summary
+
+
+def test_a_finished_run_that_lost_its_summary_writes_it_again(make: Make, fit: Fit, tmp_path: Path) -> None:
+    summary = fit(make(), tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    assert fit(make(), tmp_path / "run") == summary
+
+
+def test_lost_metrics(make: Make, fit: Fit, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        fit(make(), tmp_path / "run", stop=4)
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(ReinforcedError, match=r"metrics.jsonl has 0 of 1 epochs; restore it, or"):
+        fit(make(), tmp_path / "run")
+
+
+def test_another_recipe_in_the_directory(make: Make, fit: Fit, tmp_path: Path) -> None:
+    fit(make(), tmp_path / "run")
+    before = hashes(tmp_path / "run")
+    for changes, difference in (
+        ({"seed": 3}, "seed is 0 there and 3 here"),
+        (
+            {"phases": [{"epochs": 2, "objective": {"kind": "expected_pg"}}]},
+            "phases.0.objective.kind is 'cross_en",
+        ),
+        ({"phases": [{"epochs": 2}, {"epochs": 1}]}, "phases is "),
+        ({"averaging": {"kind": "ema"}}, "averaging is None there and {'kind': 'ema', 'decay': 0.999} here"),
+    ):
+        with pytest.raises(ReinforcedError, match="holds another run: ") as caught:
+            fit(make(**changes), tmp_path / "run")
+        assert difference in str(caught.value)
+    assert hashes(tmp_path / "run") == before
+
+
+def test_a_folder_of_something_else_is_left_alone(make: Make, fit: Fit, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ReinforcedError, match="is not empty and no run directory"):
+        fit(make(), tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(ReinforcedError, match=r"cannot write .*thesis.tex"):
+        fit(make(), tmp_path / "thesis.tex")
+
+
+def test_what_a_kill_in_the_first_moments_leaves_is_no_obstacle(make: Make, fit: Fit, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints").rmdir()
+    (run / "run.lock").write_text("")
+    (run / ".recipe.yaml.abc.part").write_text("na")
+    fit(make(), run)
+    (run / "checkpoints" / ".state.safetensors.xyz.part").write_bytes(b"half")
+    (run / "summary.json").unlink()
+    fit(make(), run)
+    assert leftovers(run) == []
+
+
+def test_two_processes_in_one_directory(make: Make, fit: Fit, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with (run / "run.lock").open("w") as file:
+        file.write("4711\n")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ReinforcedError, match="is in use by process 4711; wait for it, or choose"):
+            fit(make(), run)
+    fit(make(), run)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_directory(make: Make, fit: Fit, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ReinforcedError, match="cannot write"):
+        fit(make(), tmp_path / "run")
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("which", ["state", "last"])
+@pytest.mark.parametrize("keep", [0, 5, 200, -1])
+def test_truncated_checkpoints(make: Make, fit: Fit, tmp_path: Path, which: str, keep: int) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        fit(make(), run, stop=4)
+    file = run / "checkpoints" / f"{which}.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ReinforcedError, match=r"corrupt or truncated checkpoint .*; restore it, or"):
+        fit(make(), run) if which == "state" else load_model(run)
+
+
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    """Header, names, values and numbers: a file differs from what was written, or reads back the same."""
+    path = tmp_path / "x.safetensors"
+    tensors = {"weight": torch.randn(3, 2), "steps": torch.tensor(7), "flag": torch.tensor(True)}
+    values = {"place": {"epoch": 3, "batch": 12}}
+    save_checkpoint(path, tensors, values)
+    good = path.read_bytes()
+    for position in range(len(good)):
+        flipped = bytearray(good)
+        flipped[position] ^= 1 << (position % 8)
+        path.write_bytes(flipped)
+        try:
+            found, place = load_checkpoint(path)
+        except ReinforcedError:
+            continue
+        assert place == values
+        assert {name: value.tolist() for name, value in found.items()} == {
+            name: value.tolist() for name, value in tensors.items()
+        }
+
+
+def test_missing_checkpoints(make: Make, fit: Fit, tmp_path: Path) -> None:
+    with pytest.raises(ReinforcedError, match="is no run directory"):
+        load_model(tmp_path)
+    with pytest.raises(Interrupted):
+        fit(make(), tmp_path / "run", stop=1)
+    with pytest.raises(ReinforcedError, match="no checkpoint"):
+        load_model(tmp_path / "run")
+
+
+def test_weights_of_another_network(make: Make, fit: Fit, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        fit(make(), tmp_path / "run", stop=4)
+    fit(make(model={"name": "tiny"}), tmp_path / "other")
+    for name in ("state", "last"):
+        file = f"checkpoints/{name}.safetensors"
+        (tmp_path / "run" / file).write_bytes((tmp_path / "other" / file).read_bytes())
+    with pytest.raises(ReinforcedError, match="holds another network's state"):
+        fit(make(), tmp_path / "run")
+    with pytest.raises(ReinforcedError, match="does not fit user_networks:linear"):
+        load_model(tmp_path / "run")
+
+
+@pytest.mark.parametrize("file", ["last", "best", "state"])
+def test_a_full_disk_leaves_the_earlier_checkpoint(
+    make: Make, fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """The disk fills up in the second epoch, while this file is written; later there is room again."""
+    write, calls = save_file, {"last": 0, "best": 0, "state": 0}
+
+    def save(tensors: Any, path: Path, metadata: Any) -> None:
+        which = path.name.split(".")[1]
+        calls[which] += 1
+        if which == file and calls[which] == 2:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(tensors, path, metadata=metadata)
+
+    recipe = make(optimizer={"kind": "sgd", "lr": 0.5}, phases=[{"epochs": 3}])
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    run = tmp_path / "run"
+    with pytest.raises(ReinforcedError, match=f"disk full while writing .*/{file}.safetensors"):
+        fit(recipe, run)
+    assert leftovers(run) == []
+    _, values = load_checkpoint(RunDirectory(run).state)
+    assert values["place"]["epoch"] == 1
+    load_model(run)
+    fit(recipe, run)
+    monkeypatch.undo()
+    fit(recipe, tmp_path / "whole")
+    assert hashes(run) == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_as_safetensors_words_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The wording of safetensors 0.8 on a full tmpfs."""
+
+    def save(tensors: Any, path: Path, metadata: Any) -> None:
+        raise SafetensorError(
+            f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})"
+        )
+
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    with pytest.raises(ReinforcedError, match="disk full while writing"):
+        save_checkpoint(tmp_path / "x.safetensors", {"a": torch.zeros(9)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_overview(make: Make, fit: Fit, tmp_path: Path) -> None:
+    fit(make(), tmp_path / "done")
+    with pytest.raises(Interrupted):
+        fit(make(seed=4), tmp_path / "half", stop=4)
+    fit(make(), tmp_path / "torn")
+    (tmp_path / "torn" / "summary.json").write_text("{")
+    (tmp_path / "stray.txt").write_text("")
+    done, half, torn = overview(tmp_path)
+    summary = json.loads((tmp_path / "done" / "summary.json").read_text())
+    assert (done.state, done.epoch, done.epochs, done.passes) == ("finished", 2, 2, 576)
+    assert done.test == summary["test_accuracy"]
+    assert (half.state, half.epoch, half.seed, half.test) == ("unfinished", 1, 4, None)
+    assert torn.state.startswith("unreadable: ")
+    assert "delete it and resume the run" in torn.state
+    assert [row.name for row in overview(tmp_path / "done")] == ["done"]
+    with pytest.raises(ReinforcedError, match="no folder"):
+        overview(tmp_path / "nowhere")
+    with pytest.raises(ReinforcedError, match="no runs in"):
+        overview(tmp_path / "done" / "checkpoints")
+
+
+def test_default_names(make: Make) -> None:
+    assert default_run(make(name="a/b"), Path("runs")) == Path("runs/a-b")
+    assert default_run(make(size="cpu", seed=3), Path("x")) == Path("x/test-cpu-seed3")
+
+
+def command(recipe: Path, run: Path, slow: str = "0.1") -> subprocess.Popen[str]:
+    """``reinforced train`` as a process of its own, in batches that take their time."""
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "reinforced", "train", str(recipe), "--run", str(run), "--device", "cpu"],
+        env=os.environ | {"SLOW": slow, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_signals_and_kills_through_the_command(
+    recipe_file: Callable[..., Path], fit: Fit, tmp_path: Path
+) -> None:
+    """Ctrl-C, SIGTERM and SIGKILL in the second epoch of three runs; each goes on to the same bytes."""
+    file = recipe_file(model={"name": "user_networks:slow"}, phases=[{"epochs": 3}])
+    codes = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+    started = {number: command(file, tmp_path / number.name) for number in codes}
+    try:
+        waiting = dict(started)
+        deadline = time.monotonic() + 120
+        while waiting:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            for number, process in list(waiting.items()):
+                if RunDirectory(tmp_path / number.name).state.exists():
+                    waiting.pop(number).send_signal(number)
+                else:
+                    assert process.poll() is None, process.communicate()
+        outcomes = {
+            number: (*process.communicate(timeout=60), process.returncode)
+            for number, process in started.items()
+        }
+    finally:
+        for process in started.values():
+            process.kill()
+    recipe = load_recipe(str(file))
+    fit(recipe, tmp_path / "whole")
+    for number, code in codes.items():
+        out, err, returned = outcomes[number]
+        run = tmp_path / number.name
+        assert returned == code
+        assert out == ""
+        assert "Traceback" not in err
+        if number != signal.SIGKILL:
+            (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+            assert f"go on with `reinforced train --resume {run}`" in line
+        assert RunDirectory(run).summary() is None
+        fit(RunDirectory(run).recipe, run)
+        assert hashes(run) == hashes(tmp_path / "whole")
