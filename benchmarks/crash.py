@@ -3,8 +3,8 @@
 The run holds every kind of state: two phases (cross-entropy, then REINFORCE on a schedule), dropout, batch
 norm, augmentation and an exponential moving average, on digits. Kill moments are seeded draws over the time
 after the process has begun to train (it says so by its first forward pass); some wait for a half-written file
-(`*.part`) and kill then. Between the kills SIGTERM and SIGINT stop it too, in the midst of an epoch. A run that
-finishes before all kills are spent counts, and the next begins.
+(`*.part`) and kill then. Between the kills SIGTERM and SIGINT stop it too, in the midst of an epoch. A run
+that finishes before all kills are spent counts, and the next begins.
 
     python benchmarks/crash.py --kills 20
 """
@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import bar, machine, spread
 from torch import Tensor, nn
 
+from common import bar, machine, spread
 from reinforced.training.checkpoint import load_checkpoint, weights_hash
 
 RECIPE = """
@@ -200,7 +200,9 @@ def strike(crash: Crash, run: Path, action: str, delay: float, tally: Tally) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--what", choices=["train"], default="train")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -248,7 +250,9 @@ def report(kills: int, expected: tuple[str, list[dict[str, Any]]], tally: Tally,
     print(f"| SIGTERMs and SIGINTs | {tally.soft_count}, {tally.mid_epoch} in the midst of an epoch |")
     print(f"| runs finished after kills | {len(tally.finals)} |")
     print(f"| their metrics equal to the uninterrupted run's, timing aside | {same_metrics} |")
-    print(f"| different final hashes, the uninterrupted run's included | {len(hashes)} ({min(hashes)[:16]}) |")
+    print(
+        f"| different final hashes, the uninterrupted run's included | {len(hashes)} ({min(hashes)[:16]}) |"
+    )
     print(f"| half-written files after finishing | {left} |")
     for fault in tally.soft:
         print(f"  {fault}")

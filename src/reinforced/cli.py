@@ -60,8 +60,8 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
         "Next:",
         f"  reinforced runs {runs}",
         "  reinforced recipe                          # all recipes",
-        "  reinforced train zou2026/cifar10-rl-expected --size cpu",
         "  reinforced train quickstart/rl phases.0.objective.exploration=0.3 --run runs/explorer",
+        "  reinforced train zou2026/cifar10-rl-expected --size cpu data.source=cifar10 data.limit=4577",
     )
 
 

@@ -236,6 +236,8 @@ class Training:
             self.reporter.advance(recipe.batch_size)
             overdue = time.monotonic() - saved > SAVE_SECONDS
             stopping, saving = self._agreed(stop.signal is not None, overdue)
+            if stopping or saving:
+                self._require_finite(unchecked, lr)
             if stopping:
                 self._save()
                 raise Interrupted(
