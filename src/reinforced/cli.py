@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -100,7 +101,7 @@ def train(
         raise ReinforcedError("which recipe? `reinforced recipe` lists them; or --resume RUN")
     else:
         options = {"seed": seed, "model.weights": weights, "model.normalize": normalize}
-        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        given = [f"{key}={_quoted(value)}" for key, value in options.items() if value is not None]
         chosen = load_recipe(recipe, size=size, overrides=[*(overrides or []), *given])
         path = run or default_run(chosen, runs)
 
@@ -214,6 +215,11 @@ def _print_summary(summary: Summary) -> None:
     )
 
 
+def _quoted(value: object) -> str:
+    """A value as YAML, so that a path is never read as anything but text."""
+    return str(value) if isinstance(value, int) else json.dumps(str(value))
+
+
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
@@ -253,7 +259,7 @@ def main() -> NoReturn:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        code = app(args=arguments or ["--help"], standalone_mode=False) or 0
+        code = app(args=arguments or ["--help"], prog_name="reinforced", standalone_mode=False) or 0
         if code == 130:  # what typer makes of a KeyboardInterrupt
             _fail("interrupted", 130)
         sys.exit(code)

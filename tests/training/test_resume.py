@@ -294,3 +294,27 @@ def test_signals_and_kills_through_the_command(
         assert RunDirectory(run).summary() is None
         fit(RunDirectory(run).recipe, run)
         assert hashes(run) == hashes(tmp_path / "whole")
+
+
+def test_other_images_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data source that changed under a run would mix two training sets without a word."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 4
+
+    def write(shift: int) -> None:
+        images = rng.integers(0, 200, (120, 8, 8, 1), dtype=np.uint8) + np.uint8(shift)
+        np.savez(tmp_path / "data.npz", X_train=images, y_train=labels, X_test=images, y_test=labels)
+
+    write(0)
+    recipe = load_recipe(
+        "quickstart/sl",
+        overrides=[f"data.source=npz:{tmp_path / 'data.npz'}", "model.normalize=none", "phases.0.epochs=2"],
+    )
+    run = tmp_path / "run"
+    monkeypatch.setattr(loop.Training, "_finish", lambda self: {})
+    train(recipe, run, device=CPU)
+    write(1)
+    with pytest.raises(ReinforcedError, match="trained on other images"):
+        train(recipe, run, device=CPU)

@@ -27,7 +27,7 @@ from reinforced.training.loader import batches, count_correct
 from reinforced.training.progress import Reporter, Silent
 from reinforced.training.recipe import Phase, Recipe
 from reinforced.training.run import RunDirectory
-from reinforced.training.state import State
+from reinforced.training.state import Place, State
 from reinforced.training.step import update
 
 SAVE_SECONDS = 600.0  # within an epoch, so that long epochs lose little to a crash
@@ -126,7 +126,6 @@ class Training:
                 "images; choose a smaller one"
             )
         rank = self.accelerator.process_index
-        self.precision = resolve_precision(recipe.precision, self.device)
         torch.manual_seed(recipe.seed)
         network = self._network()
         torch.manual_seed(recipe.seed + rank)  # dropout differs between processes, initial weights do not
@@ -136,10 +135,16 @@ class Training:
         names = ("augmentation", "exploration", "adversary")
         streams = {name: Stream(recipe.seed, name, self.device, rank=rank, world=world) for name in names}
         streams["order"] = Stream(recipe.seed, "order")
-        self.state = State(network, optimizer, average, streams)
+        started = Place(self.dataset.sha256, resolve_precision(recipe.precision, self.device))
+        self.state = State(network, optimizer, average, streams, started)
         self.rows: list[dict[str, Any]] = []
         if self.directory.state.is_file():
             self.state.load(self.directory.state)
+            if self.state.place.data_sha256 != self.dataset.sha256:
+                raise ReinforcedError(
+                    f"{self.directory.path} was trained on other images than {recipe.data.source} holds now "
+                    "(sha256 differs); restore them, or choose another --run DIR"
+                )
             if not self.accelerator.is_main_process:
                 self.state.sums = {name: torch.zeros_like(value) for name, value in self.state.sums.items()}
             self.rows = self.directory.metrics()[: self.state.place.epoch]
@@ -151,9 +156,8 @@ class Training:
 
     def _network(self) -> nn.Module:
         model = self.recipe.model
-        resuming = (
-            self.directory.state.is_file()
-        )  # the state holds the weights; their first source may be gone
+        # A saved state holds the weights; the file or hub they first came from may be gone.
+        resuming = self.directory.state.is_file()
         network = build(
             model.name,
             shape=self.dataset.train.shape,
@@ -179,7 +183,7 @@ class Training:
     def run(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end, or to a signal."""
         if self.accelerator.is_main_process and not self.directory.state.is_file():
-            record = environment(self.device, self.precision, self.dataset.sha256)
+            record = environment(self.device, self.state.place.precision, self.dataset.sha256)
             write_json(self.directory.path / "environment.json", record)
         place = self.state.place
         batch = self.recipe.batch_size
@@ -223,7 +227,7 @@ class Training:
                 exploration=state.streams["exploration"],
                 adversary=state.streams["adversary"],
                 gradient_clip=recipe.gradient_clip,
-                precision=self.precision,
+                precision=place.precision,
             )
             unchecked.append((place.batch, done.finite))
             place.batch += 1

@@ -53,7 +53,7 @@ def load_recipe(name: str, *, size: str = "full", overrides: Sequence[str] = ())
     if "name" not in config:
         config["name"] = label
     if size != "full" or "size" not in config:
-        config["size"] = size if size != "full" else config.get("size", "full")
+        config["size"] = size
     return validate_recipe(OmegaConf.to_container(config), label)
 
 

@@ -19,9 +19,12 @@ from reinforced.training.checkpoint import load_checkpoint, save_checkpoint
 class Place:
     """Where a run is: the counters that are not tensors.
 
-    ``epoch`` counts finished epochs of the run, ``batch`` finished batches of the one under way.
+    ``data_sha256`` and ``precision`` are those the run began with and keeps; ``epoch`` counts finished
+    epochs of the run, ``batch`` finished batches of the one under way.
     """
 
+    data_sha256: str
+    precision: str
     epoch: int = 0
     batch: int = 0
     passes: float = 0.0
@@ -40,7 +43,7 @@ class State:
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
     streams: dict[str, Stream]
-    place: Place = field(default_factory=Place)
+    place: Place
     order: Tensor | None = None
     sums: dict[str, Tensor] = field(default_factory=dict)
 
