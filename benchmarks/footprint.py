@@ -1,10 +1,10 @@
 """Memory and open files over 2,000 training steps and 200 attack batches, and how soon `--help` is there.
 
 Training goes through `train` (an epoch of 20 steps, with its validation and checkpoints), attacks through
-`run_attack` (PGD, a batch a call), each in a process of its own. Growth is counted from the end of the
-warm-up, a tenth of the whole. A third row, shown but not held to the bar, attacks in a process that has
-trained before: training keeps freed memory (`keep_freed_memory`), and the attack's blocks have yet to settle
-into it.
+`run_attack` (PGD, a batch a call), each in a process of its own. Growth is the median of the last tenth above
+the median of the first after the warm-up, itself a tenth of the whole. A third row, shown but not held to the
+bar, attacks in a process that has trained before: training keeps freed memory (`keep_freed_memory`), and the
+attack's blocks have yet to settle into it.
 
     python benchmarks/footprint.py
 """
@@ -62,10 +62,20 @@ class Gauge(Silent):
     def epoch(self, row: Mapping[str, Any], epochs: int) -> None:  # noqa: ARG002
         self.read()
 
-    def growth(self) -> tuple[float, int]:
-        """From the end of the warm-up to the highest later reading, and for files too."""
+    def settled(self) -> Gauge:
+        """Without the warm-up, the first tenth."""
         start = len(self.memory) // 10
-        return max(self.memory[start:]) - self.memory[start], max(self.files[start:]) - self.files[start]
+        return Gauge(self.memory[start:], self.files[start:])
+
+    def growth(self) -> tuple[float, int]:
+        """MB and files by which the last tenth's median is above the first's, warm-up aside.
+
+        Medians: a reading may find a block that is just about to be freed.
+        """
+        settled = self.settled()
+        tenth = max(1, len(settled.memory) // 10)
+        memory = statistics.median(settled.memory[-tenth:]) - statistics.median(settled.memory[:tenth])
+        return memory, max(settled.files[-tenth:]) - max(settled.files[:tenth])
 
 
 def training(steps: int) -> Gauge:
@@ -136,7 +146,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for name, gauge in gauges.items():
         memory, files = gauge.growth()
-        shown = spread(gauge.memory[len(gauge.memory) // 10 :])
+        shown = spread(gauge.settled().memory)
         print(f"| {name} | {len(gauge.memory)} | {shown} | {memory:.1f} | {gauge.files[-1]} | {files} |")
     print(f"\n`reinforced --help`: {spread(seconds)} s over 7")
     memory = max(gauge.growth()[0] for gauge in held)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reinforced.attacks.threat import ThreatModel as ThreatModel
     from reinforced.data import load as load_data  # noqa: F401
     from reinforced.errors import ReinforcedError as ReinforcedError
+    from reinforced.evaluation.evaluate import evaluate as evaluate
     from reinforced.models import build as build_model  # noqa: F401
     from reinforced.training.loop import train as train
     from reinforced.training.recipes import load_recipe as load_recipe
@@ -27,6 +28,7 @@ _HOME = {
     "ReinforcedError": "errors:ReinforcedError",
     "ThreatModel": "attacks.threat:ThreatModel",
     "build_model": "models:build",
+    "evaluate": "evaluation.evaluate:evaluate",
     "load_data": "data:load",
     "load_model": "training.run:load_model",
     "load_recipe": "training.recipes:load_recipe",

@@ -170,6 +170,10 @@ def test_restarts_never_do_worse() -> None:
         ("restarts=2,random_start=false", "set random_start=true"),
         ("restart=3", "did you mean 'restarts'"),
         ("steps", "write option=value"),
+        ("loss=cw", "attack pgd: loss: .*'dlr'"),
+        ("momentum=-1", "attack pgd: momentum: .*greater than or equal to 0"),
+        ("eot=0", "attack pgd: eot: .*greater than or equal to 1"),
+        ("target_classes=3", "only with targeted=true"),
     ],
 )
 def test_bad_settings_are_refused(options: str, message: str) -> None:

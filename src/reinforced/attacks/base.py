@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
@@ -31,6 +32,21 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Flag:
+    """A doubt that an attack has about its own result on one chunk.
+
+    Args:
+        kind: what is doubted, short and stable; of each kind a chunk has at most one.
+        message: one line that says what was seen and what to do.
+        images: how many images of the chunk it is about; ``None`` where it is about the model.
+    """
+
+    kind: str
+    message: str
+    images: int | None = None
+
+
+@dataclass(frozen=True)
 class AttackOutput:
     """What an attack proposes.
 
@@ -39,15 +55,19 @@ class AttackOutput:
         trace: (T, N), the attack's own loss at each of its T iterates, where it has iterates.
         unprojected: (N,), a minimum-norm attack's own distance before projection, pixel units; infinite
             where it found nothing.
+        elsewhere: passes spent on other models, in images.
+        flags: the attack's own doubts.
     """
 
     images: Tensor
     trace: Tensor | None = None
     unprojected: Tensor | None = None
+    elsewhere: int = 0
+    flags: tuple[Flag, ...] = ()
 
 
-Access = Literal["gradients", "scores", "labels"]
-"""What an attack needs of the model: input gradients, the logits, or only the predicted class."""
+Access = Literal["gradients", "scores", "labels", "none"]
+"""What an attack asks of the model: input gradients, the logits, the predicted class, or nothing."""
 
 
 class Attack(Protocol):
@@ -78,6 +98,16 @@ class AttackSettings(Component):
     norms: ClassVar[tuple[Norm, ...]] = NORMS
     access: ClassVar[Access] = "gradients"
 
+    @abstractmethod
+    def candidates(self, model: nn.Module, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
+        """See :class:`Attack`."""
+
+    @property
+    def cost(self) -> int:
+        """About how many passes an image takes: evaluations run the cheap attacks first."""
+        counts = (getattr(self, name, 1) for name in ("steps", "queries", "samples", "restarts", "eot"))
+        return math.prod(counts)
+
     @property
     def name(self) -> str:
         """``kind``, with the options that differ from the defaults: ``pgd(steps=100,loss=margin)``."""
@@ -92,7 +122,9 @@ class AttackSettings(Component):
 
 
 def _written(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -108,6 +140,8 @@ class AttackResult:
         unprojected: (N,), see :class:`AttackOutput`; not-a-number where there is none.
         forwards: the attack's forward passes, in images; the runner's own two are not counted.
         gradients: the attack's input gradients, in images; one costs as much as a forward pass.
+        elsewhere: passes on other models (surrogates), in images.
+        flags: the attack's doubts, one a kind over all chunks.
         seconds: wall-clock time of the whole run.
     """
 
@@ -119,6 +153,8 @@ class AttackResult:
     unprojected: Tensor
     forwards: int
     gradients: int
+    elsewhere: int
+    flags: tuple[Flag, ...]
     seconds: float
 
 
@@ -131,6 +167,7 @@ def run_attack(
     *,
     seed: int,
     standing: Tensor | None = None,
+    draws: int = 1,
     chunk: int = CHUNK,
     first_chunk: int = 0,
 ) -> AttackResult:
@@ -149,6 +186,8 @@ def run_attack(
         threat: the ball, and the norm of the distances.
         seed: with the attack's name and the chunk's number it decides every draw.
         standing: (N,) bool, attack only these; the others keep their clean outcome. ``None`` for all.
+        draws: for randomised models: predictions made of each image; an image counts as rightly classified
+            if more than half of them are right, so an attack succeeds with at least half of fresh draws.
         chunk: images a chunk.
         first_chunk: the number of the first chunk, for a shard: its offset divided by ``chunk``.
 
@@ -168,6 +207,7 @@ def run_attack(
     distances = torch.zeros(len(images), device=images.device)
     attacked = torch.zeros_like(clean_correct)
     unprojected = torch.full_like(distances, math.nan)
+    elsewhere, flags = 0, list[Flag]()
     with sealed(model, device) as meter:
         for number, start in enumerate(range(0, len(images), chunk), first_chunk):
             rows = slice(start, start + chunk)
@@ -175,7 +215,8 @@ def run_attack(
             # For attacks and models that draw from the global stream: they too must not depend on shards.
             seed_global(stream.generator.initial_seed(), device)
             whole = Batch(images[rows].to(device), labels[rows].to(device))
-            right = _clean_correct(meter.model, whole)
+            check_logits(_logits(meter.model, whole.images), whole.labels)
+            right = _correct(meter.model, whole, draws)
             clean_correct[rows] = right
             robust[rows] = right
             chosen = right if standing is None else right & standing[rows].to(device)
@@ -185,11 +226,13 @@ def run_attack(
             batch = Batch(whole.images[kept], whole.labels[kept])
             output = _propose(attack, meter, batch, threat, stream)
             found = output.images
+            elsewhere += output.elsewhere
+            flags += output.flags
             places = start + kept.to(images.device)
             attacked[places] = True
             if output.unprojected is not None:
                 unprojected[places] = output.unprojected.detach().to(distances)
-            robust[places] = _correct(_logits(meter.model, found), batch.labels).to(images.device)
+            robust[places] = _correct(meter.model, Batch(found, batch.labels), draws).to(images.device)
             adversarial[places] = found.to(images.device)
             distances[places] = threat.distance(found, batch.images).to(images.device)
     seconds = time.perf_counter() - began
@@ -202,8 +245,20 @@ def run_attack(
         unprojected,
         meter.forwards,
         meter.gradients,
+        elsewhere,
+        merged(flags),
         seconds,
     )
+
+
+def merged(flags: Sequence[Flag]) -> tuple[Flag, ...]:
+    """One flag a kind: the first's words, and the images of all where they are counted."""
+    found: dict[str, Flag] = {}
+    for flag in flags:
+        seen = found.get(flag.kind)
+        counts = [part.images for part in (seen, flag) if part is not None and part.images is not None]
+        found[flag.kind] = replace(seen or flag, images=sum(counts) if counts else None)
+    return tuple(found.values())
 
 
 def _propose(attack: Attack, meter: Meter, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
@@ -232,11 +287,9 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def _correct(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(dim=1) == labels) & logits.isfinite().all(dim=1)
-
-
-def _clean_correct(model: nn.Module, batch: Batch) -> Tensor:
-    logits = _logits(model, batch.images)
-    check_logits(logits, batch.labels)
-    return _correct(logits, batch.labels)
+def _correct(model: nn.Module, batch: Batch, draws: int) -> Tensor:
+    right = torch.zeros_like(batch.labels)
+    for _ in range(draws):
+        logits = _logits(model, batch.images)
+        right += (logits.argmax(dim=1) == batch.labels) & logits.isfinite().all(dim=1)
+    return right > draws / 2

@@ -34,12 +34,16 @@ def check_inputs(images: Tensor, labels: Tensor) -> None:
         raise ReinforcedError(f"labels: found {int(labels.min())}; classes are numbered from 0")
 
 
-def check_logits(logits: Tensor, labels: Tensor) -> None:
+def check_logits(logits: object, labels: Tensor) -> None:
     """Logits of clean images are (N, K) and finite, and the labels (N,) lie below K.
 
     Raises:
         ReinforcedError: they do not.
     """
+    if not isinstance(logits, Tensor):
+        raise ReinforcedError(
+            f"model: returned a {type(logits).__name__}, not logits; wrap it so that it returns one tensor"
+        )
     if logits.ndim != 2 or len(logits) != len(labels):
         raise ReinforcedError(
             f"model: returned {tuple(logits.shape)} for {len(labels)} images; return logits (N, classes)"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from reinforced.attacks.base import AttackOutput, AttackSettings, Batch
+from reinforced.attacks.losses import Loss, attack_loss, likely_targets, margin, widened
 from reinforced.attacks.threat import Norm, ThreatModel, l2_norm
 from reinforced.component import setting
 from reinforced.errors import ReinforcedError
@@ -18,10 +19,11 @@ from reinforced.streams import Stream
 
 
 class PGD(AttackSettings):
-    """Ascends the cross-entropy along its sign (L-inf) or its unit direction (L2), projecting each step.
+    """Ascends a loss along its sign (L-inf) or its unit direction (L2), projecting each step.
 
-    Keeps for each image the first misclassified iterate, else the one with the highest loss. Costs
-    ``restarts * (steps + 1)`` forward passes and ``restarts * steps`` input gradients an image.
+    Keeps for each image the first misclassified iterate, else the one of the largest margin. Costs
+    ``restarts * (steps + 1) * eot`` forward passes and ``restarts * steps * eot`` input gradients an image;
+    with ``targeted`` that times the targets, and ``eot`` forward passes more to rank them.
     """
 
     kind: Literal["pgd"] = "pgd"
@@ -29,58 +31,170 @@ class PGD(AttackSettings):
     step: float | None = setting(
         None, "length of a step; none for 2.5 * epsilon / steps", unit="pixels of [0,1]", gt=0
     )
-    restarts: int = setting(1, "independent starts", ge=1)
+    loss: Loss = setting("ce", "what is ascended: ce, margin, dlr or gap", source="Madry et al. 2018")
+    restarts: int = setting(1, "independent starts, for each target", ge=1)
     random_start: bool = setting(True, "start uniformly in the ball, else at the image itself")
+    momentum: float = setting(0.0, "of L1-normalised gradients, as in mifgsm; 0 for off", ge=0)
+    targeted: bool = setting(False, "go for one wrong class after the other, the likeliest first")
+    target_classes: int = setting(9, "wrong classes to go for, at most", ge=1, source="Croce and Hein 2020")
+    eot: int = setting(1, "forward passes averaged an iterate, for randomised models", ge=1)
+    keep: Literal["first", "strongest"] = setting(
+        "first", "which misclassified iterate is kept; strongest: the largest margin, always so with eot > 1"
+    )
 
     @model_validator(mode="after")
-    def _restarts_differ(self) -> PGD:
+    def _options_fit(self) -> PGD:
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"{self.restarts} restarts from the same image are one; set random_start=true")
+        if not self.targeted and "target_classes" in self.model_fields_set:
+            raise ValueError("target_classes has a meaning only with targeted=true")
         return self
 
     def candidates(self, model: nn.Module, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
-        """See :class:`~reinforced.attacks.base.Attack`; ``trace`` has ``restarts * (steps + 1)`` rows.
+        """See :class:`~reinforced.attacks.base.Attack`; ``trace`` has a row an iterate, start by start.
 
         Raises:
-            ReinforcedError: the logits carry no gradient to the images.
+            ReinforcedError: the logits carry no gradient to the images, or are too few for ``loss``.
         """
         length = 2.5 * threat.epsilon / self.steps if self.step is None else self.step
-        best = batch.images
-        best_score = torch.full_like(batch.labels, -math.inf, dtype=torch.float32)
+        # An iterate that a randomised model got wrong by a majority of a few draws may be chance.
+        keeper = Keeper(batch.images, strongest=self.keep == "strongest" or self.eot > 1)
         trace = []
-        for _ in range(self.restarts):
-            x = random_start(batch.images, threat, stream) if self.random_start else batch.images.clone()
-            for taken in range(self.steps + 1):
-                last = taken == self.steps
-                x.requires_grad_(not last)
-                logits = model(x).float()
-                losses = F.cross_entropy(logits, batch.labels, reduction="none")
-                trace.append(losses.detach())
-                score = torch.where(logits.argmax(dim=1) == batch.labels, trace[-1], math.inf)
-                # Ties go to the later iterate: a confident model's loss is exactly 0 all along in float32.
-                better = (score >= best_score) & (best_score < math.inf)
-                best = torch.where(better[:, None, None, None], x.detach(), best)
-                best_score = torch.where(better, score, best_score)
-                if last:
-                    break
-                if not losses.requires_grad:
-                    raise ReinforcedError(
-                        "pgd: the model's logits carry no gradient to the images; use a black-box attack"
-                    )
-                # The sum, not the mean: an image's gradient must not depend on how many others there are.
-                (gradient,) = torch.autograd.grad(losses.sum(), x)
-                x = threat.project(x.detach() + length * direction(gradient, threat.norm), batch.images)
-        return AttackOutput(best, torch.stack(trace))
+        for targets in self._targets(model, batch):
+            for _ in range(self.restarts):
+                x = random_start(batch.images, threat, stream) if self.random_start else batch.images
+                velocity = None
+                for taken in range(self.steps + 1):
+                    last = taken == self.steps
+                    seen = probe(model, x, batch.labels, self.loss, targets, draws=self.eot, ascend=not last)
+                    trace.append(seen.loss)
+                    keeper.offer(x, seen.margin)
+                    if last:
+                        break
+                    upward = seen.gradient
+                    if self.momentum:
+                        upward = velocity = accumulate(velocity, upward, self.momentum)
+                    ahead = torch.add(x, direction(upward, threat.norm), alpha=length)
+                    x = threat.project(ahead, batch.images)
+        return AttackOutput(keeper.images, torch.stack(trace))
+
+    def _targets(self, model: nn.Module, batch: Batch) -> list[Tensor | None]:
+        if not self.targeted:
+            return [None]
+        with torch.no_grad():
+            logits = torch.stack([widened(model(batch.images)) for _ in range(self.eot)]).mean(dim=0)
+        return list(likely_targets(logits, batch.labels, self.target_classes))
+
+
+class Probe(NamedTuple):
+    """What the model says of an iterate; ``gradient`` (N, C, H, W) is zero where it was not asked for."""
+
+    gradient: Tensor
+    loss: Tensor
+    margin: Tensor
+
+
+def probe(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    loss: Loss,
+    targets: Tensor | None = None,
+    *,
+    draws: int = 1,
+    ascend: bool = True,
+    view: Callable[[Tensor], Tensor] | None = None,
+) -> Probe:
+    """Loss, margin and gradient at ``x`` (N, C, H, W), averaged over ``draws`` passes (Athalye et al. 2018).
+
+    Args:
+        model: [0,1] images -> logits (N, K), its weights frozen.
+        x: the iterate.
+        labels: (N,).
+        loss: what to differentiate.
+        targets: (N,), see :func:`~reinforced.attacks.losses.attack_loss`.
+        draws: forward passes; more than one only makes sense where the model is random.
+        ascend: whether the gradient is wanted.
+        view: applied to ``x`` before the model, and differentiated through.
+
+    Raises:
+        ReinforcedError: the logits carry no gradient to the images.
+    """
+    x = x.detach().requires_grad_(ascend)
+    gradients: list[Tensor] = []
+    losses, margins = [], []
+    for _ in range(draws):
+        logits = model(x if view is None else view(x))
+        each = attack_loss(loss, logits, labels, targets)
+        losses.append(each.detach())
+        margins.append(margin(widened(logits.detach()), labels))
+        if ascend:
+            if not each.requires_grad:
+                raise ReinforcedError(
+                    "model: its logits carry no gradient to the images; use a black-box attack"
+                )
+            # The sum, not the mean: an image's gradient must not depend on how many others there are.
+            gradients += torch.autograd.grad(each.sum(), x)
+    return Probe(_mean(gradients) if ascend else torch.zeros_like(x), _mean(losses), _mean(margins))
+
+
+def _mean(draws: list[Tensor]) -> Tensor:
+    return draws[0] if len(draws) == 1 else torch.stack(draws).mean(dim=0)
+
+
+class Keeper:
+    """The best iterate so far of each image: the first misclassified one, else that of the largest margin.
+
+    Args:
+        images: (N, C, H, W), kept where nothing is offered.
+        strongest: keep the largest margin among the misclassified, too.
+    """
+
+    def __init__(self, images: Tensor, *, strongest: bool = False) -> None:
+        self.images = images
+        self._ceiling = math.inf if strongest else 0.0
+        self._score: Tensor | None = None
+
+    def offer(self, x: Tensor, margin: Tensor) -> None:
+        """Consider the iterate ``x`` (N, C, H, W), whose margin (N,) the model has just given."""
+        # Asked this way round, margins that are not a number count as broken, as for the runner.
+        score = torch.where(margin <= self._ceiling, margin, math.inf)
+        if self._score is None:
+            self.images, self._score = x, score
+            return
+        # Ties go to the later iterate: on a plateau it is at least further along.
+        better = (score >= self._score) & (self._score < math.inf)
+        self.images = torch.where(better[:, None, None, None], x, self.images)
+        self._score = torch.where(better, score, self._score)
+
+    @property
+    def broken(self) -> Tensor:
+        """(N,) bool, done with; without ``strongest``, the images misclassified by a margin above 0."""
+        if self._score is None:
+            raise RuntimeError("nothing has been offered")
+        return self._score == math.inf
 
 
 def direction(gradient: Tensor, norm: Norm) -> Tensor:
     """Steepest ascent under ``norm``, (N, C, H, W) -> the same; zero where the gradient is zero."""
     if norm == "linf":
         return gradient.sign()
-    # First by the largest entry: squares of a confident model's gradient underflow in float32.
+    scaled = _by_largest(gradient)
+    return scaled.div_(l2_norm(scaled)[:, None, None, None].clamp_min(1))
+
+
+def accumulate(velocity: Tensor | None, gradient: Tensor, momentum: float) -> Tensor:
+    """``momentum * velocity + gradient / |gradient|_1`` (Dong et al. 2018, eq. 6), all (N, C, H, W)."""
+    scaled = _by_largest(gradient)
+    scaled.div_(scaled.abs().sum(dim=(1, 2, 3), keepdim=True).clamp_min(1))
+    return scaled if velocity is None else scaled.add_(velocity, alpha=momentum)
+
+
+def _by_largest(gradient: Tensor) -> Tensor:
+    # Norms come second: squares and sums of a confident model's gradient underflow in float32. A gradient
+    # that is zero or not finite becomes zero. In place where possible: on a CPU, fresh memory is what costs.
     largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
-    scaled = torch.where(largest > 0, gradient / largest, 0.0)
-    return scaled / l2_norm(scaled)[:, None, None, None].clamp_min(1)
+    return (gradient / torch.where(largest > 0, largest, torch.inf)).nan_to_num_(0)
 
 
 def random_start(images: Tensor, threat: ThreatModel, stream: Stream) -> Tensor:

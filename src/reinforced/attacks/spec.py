@@ -7,12 +7,39 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from reinforced.attacks.apgd import APGD
+from reinforced.attacks.autoattack import AutoAttack
 from reinforced.attacks.base import AttackSettings
+from reinforced.attacks.boundary import Boundary
+from reinforced.attacks.ddn import DDN
+from reinforced.attacks.fab import FAB
+from reinforced.attacks.fgsm import FGSM
+from reinforced.attacks.fmn import FMN
+from reinforced.attacks.hopskipjump import HopSkipJump
+from reinforced.attacks.mifgsm import MIFGSM
 from reinforced.attacks.pgd import PGD
+from reinforced.attacks.random_search import RandomSearch
+from reinforced.attacks.rays import RayS
+from reinforced.attacks.square import Square
 from reinforced.errors import ReinforcedError, did_you_mean
 
 ATTACKS: dict[str, type[AttackSettings]] = {
-    str(attack.model_fields["kind"].default): attack for attack in (PGD,)
+    str(attack.model_fields["kind"].default): attack
+    for attack in (
+        FGSM,
+        PGD,
+        MIFGSM,
+        APGD,
+        FAB,
+        Square,
+        AutoAttack,
+        FMN,
+        DDN,
+        RandomSearch,
+        HopSkipJump,
+        Boundary,
+        RayS,
+    )
 }
 """Every attack that can be chosen by name. A new attack is one file and one name here."""
 

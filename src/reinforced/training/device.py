@@ -47,8 +47,8 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
         return wanted
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    # Measured with benchmarks/training_step.py: AVX-512's bf16 dot products alone give 1.85 and 1.9 times
-    # float32's rate for cnn6 and alicnn (one thread of a Zen 4 core).
+    # Measured with benchmarks/training_step.py: on one Zen 4 core AVX-512's bf16 dot products alone give
+    # 1.8 (cnn6) and 1.7 to 1.9 times (alicnn) float32's rate.
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if device.type == "cpu" and fast else "float32"
 

@@ -72,8 +72,9 @@ class RunDirectory:
         else:
             self._refuse_other_folder()
             write_text(file, recipe_yaml(recipe))
-        for left_by_a_kill in self.path.glob("**/.*.part"):
-            left_by_a_kill.unlink()
+        for folder in (self.path, self.path / "checkpoints"):
+            for left_by_a_kill in folder.glob(".*.part"):
+                left_by_a_kill.unlink()
 
     def _refuse_other_folder(self) -> None:
         if not self.path.is_dir() or (self.path / "recipe.yaml").is_file():

@@ -1,47 +1,28 @@
-"""The commands: parse, call, print. torch is imported only inside the commands that need it."""
+"""The commands that train: quickstart, train, data, recipe, runs."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reinforced.errors import Interrupted, ReinforcedError
+from reinforced.cli.common import DataOption, DeviceOption, RunsOption, new_table, percent, say, show
+from reinforced.errors import ReinforcedError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from reinforced.data import Summary
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Image classifiers trained by reinforcement learning, and a judge of their robustness.",
-    epilog="Every command takes --debug: show the traceback of an error.",
-)
 
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder of data sets [default: $REINFORCED_DATA, else the user cache]."),
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the run directories.")]
-
-
-@app.command()
 def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", seed: int = 0) -> None:
     """Train SL and RL classifiers on digits, attack them with PGD, print the table."""
     from reinforced.studies.quickstart import run_quickstart
     from reinforced.training.device import resolve_device
 
     result = run_quickstart(runs, device=resolve_device(device), seed=seed)
-    table = _table("model", "clean", f"PGD {result.threat}", "95 % interval", "seconds", "passes", "run")
+    table = new_table("model", "clean", f"PGD {result.threat}", "95 % interval", "seconds", "passes", "run")
     for row in result.rows:
         table.add_row(
             row.label,
@@ -52,8 +33,8 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
             f"{row.passes / 1e6:.2f} M",
             str(row.run),
         )
-    _print(table)
-    _say(
+    show(table)
+    say(
         f"{result.images} test images of digits. PGD: {result.attack}. Seconds and passes (network passes "
         "over one image: forward 1, full backward 2) are training's.",
         "PGD alone proves little: a model can hide its gradients from one attack and fall to the next.",
@@ -66,7 +47,6 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
     )
 
 
-@app.command()
 def train(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's name, or a YAML file.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, any number.")] = None,
@@ -113,7 +93,7 @@ def train(
         summary = fit(chosen, path, device=resolve_device(device), data_root=data, reporter=bar)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun one process speaks for all
-    _say(
+    say(
         f"{path}: {summary['epochs']} epochs, test accuracy {summary['test_accuracy']:.1%} on "
         f"{summary['test_images']} images, validation {summary['validation_accuracy']:.1%} (best "
         f"{summary['best_validation_accuracy']:.1%} in epoch {summary['best_epoch']}), "
@@ -121,7 +101,6 @@ def train(
     )
 
 
-@app.command()
 def data(
     source: Annotated[
         str,
@@ -143,13 +122,12 @@ def data(
     _print_summary(summary)
     sheet = sheet or Path(f"{source.replace(':', '-').replace('/', '-').strip('-.')}.png")
     contact_sheet(dataset, sheet)
-    _say(f"contact sheet: {sheet}")
+    say(f"contact sheet: {sheet}")
     if save is not None:
         save_npz(dataset, save)
-        _say(f"saved: {save}  (use it as npz:{save})")
+        say(f"saved: {save}  (use it as npz:{save})")
 
 
-@app.command()
 def recipe(
     name: Annotated[str | None, typer.Argument(help="Print this recipe, resolved; none: list them.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, any number.")] = None,
@@ -162,17 +140,16 @@ def recipe(
     from reinforced.training.recipes import load_recipe, recipe_fields, recipe_names, recipe_yaml
 
     if fields:
-        table = _table("field", "type [unit]", "default", "meaning", "source")
+        table = new_table("field", "type [unit]", "default", "meaning", "source")
         for row in recipe_fields():
             table.add_row(*row)
-        _print(table)
+        show(table)
     elif name is None:
-        _say(*recipe_names())
+        say(*recipe_names())
     else:
-        _say(recipe_yaml(load_recipe(name, size=size, overrides=overrides or [])).rstrip())
+        say(recipe_yaml(load_recipe(name, size=size, overrides=overrides or [])).rstrip())
 
 
-@app.command("runs")
 def list_runs(
     folder: Annotated[Path, typer.Argument(help="Folder that holds the run directories.")] = Path("runs"),
 ) -> None:
@@ -180,7 +157,7 @@ def list_runs(
     from reinforced.training.run import overview
 
     columns = ("run", "recipe", "size", "seed", "epochs", "validation", "test", "passes", "seconds", "state")
-    table = _table(*columns)
+    table = new_table(*columns)
     for row in overview(folder):
         table.add_row(
             row.name,
@@ -188,27 +165,27 @@ def list_runs(
             row.size,
             str(row.seed),
             f"{row.epoch}/{row.epochs}",
-            _percent(row.validation),
-            _percent(row.test),
+            percent(row.validation),
+            percent(row.test),
             f"{row.passes / 1e6:.1f} M",
             f"{row.seconds:.0f}",
             row.state,
         )
-    _print(table)
+    show(table)
 
 
 def _print_summary(summary: Summary) -> None:
     channels, height, width = summary.shape
-    table = _table("class", *summary.counts)
+    table = new_table("class", *summary.counts)
     for label, counts in zip(summary.classes, zip(*summary.per_class.values(), strict=True), strict=True):
         table.add_row(label, *map(str, counts))
     table.add_section()
     table.add_row("all", *map(str, summary.counts.values()))
-    _print(table)
+    show(table)
     figures = (summary.minimum, summary.maximum, summary.mean, summary.std)
     named = zip(("minimum", "maximum", "mean", "std"), figures, strict=True)
     values = "; ".join(f"{name} {', '.join(f'{value:.4f}' for value in each)}" for name, each in named)
-    _say(
+    say(
         f"{summary.name}: {len(summary.classes)} classes, {height} x {width} px, {channels} channels, uint8",
         f"training pixels of [0,1], a figure a channel: {values}",
         f"sha256 {summary.sha256}",
@@ -218,56 +195,3 @@ def _print_summary(summary: Summary) -> None:
 def _quoted(value: object) -> str:
     """A value as YAML, so that a path is never read as anything but text."""
     return str(value) if isinstance(value, int) else json.dumps(str(value))
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
-
-
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        # A pipe has no width: give the table what it needs instead of folding it at 80 columns.
-        console = Console(width=240)
-    console.print(table, markup=False)
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        typer.echo(line)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    sys.exit(code)
-
-
-def main() -> NoReturn:
-    """The ``reinforced`` command: errors are one line and exit code 2, without a traceback unless --debug."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
-    try:
-        code = app(args=arguments or ["--help"], prog_name="reinforced", standalone_mode=False) or 0
-        if code == 130:  # what typer makes of a KeyboardInterrupt
-            _fail("interrupted", 130)
-        sys.exit(code)
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, Interrupted):
-            _fail(str(error), error.exit_code)
-        if isinstance(error, (ReinforcedError, typer.TyperException)):
-            _fail(str(error) if isinstance(error, ReinforcedError) else error.format_message(), 2)
-        _fail(f"internal: {type(error).__name__}: {error} (--debug shows where)", 1)

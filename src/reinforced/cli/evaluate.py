@@ -1,0 +1,178 @@
+"""The commands that evaluate: evaluate, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reinforced.cli.common import DataOption, DeviceOption, new_table, percent, say, show
+from reinforced.errors import ReinforcedError
+
+if TYPE_CHECKING:
+    from reinforced.evaluation.records import Evaluation
+
+
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Run directories, or networks by name with --weights.")],
+    threat: Annotated[
+        list[str] | None, typer.Option(help="linf:8/255, l2:0.5, or a budget: standard, zou2026, digits.")
+    ] = None,
+    attacks: Annotated[
+        list[str] | None, typer.Option(help="quick, standard, full, or names: pgd(steps=100,loss=margin) ...")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="The first so many test images [default: all].", min=1)
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="Undefended run that the same attacks must break.")
+    ] = None,
+    surrogates: Annotated[list[str] | None, typer.Option(help="Runs to transfer examples from.")] = None,
+    run_all: Annotated[bool, typer.Option("--all", help="All attacks on all images, broken or not.")] = False,
+    shards: Annotated[str, typer.Option(help="i/n: the i-th of n shares of the chunks.")] = "1/1",
+    gallery: Annotated[int, typer.Option(help="Show so many broken images in gallery.png.", min=0)] = 0,
+    curve: Annotated[
+        list[str] | None, typer.Option(help="Also robust accuracy over: epsilon, steps, models (transfer).")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Data source [default: the run's].")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Of a network by name.")] = None,
+    normalize: Annotated[str, typer.Option(help="Of a network by name: none, cifar10, ...")] = "none",
+    checkpoint: Annotated[str, typer.Option(help="Of a run: last, or best by validation.")] = "last",
+    seed: Annotated[int, typer.Option(help="Of every draw.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for networks by name; runs keep their own.")] = Path(
+        "evaluations"
+    ),
+    root: DataOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Attack models, report the per-image worst case, keep every example; goes on where it stopped."""
+    from reinforced.studies.evaluations import (
+        Plan,
+        draw_curves,
+        evaluate_subject,
+        remember_subject,
+        threats,
+        write_gallery,
+    )
+    from reinforced.studies.subjects import Source, load_subject
+    from reinforced.training.device import resolve_device
+
+    where = resolve_device(device)
+    given = Source(source, None, weights, normalize, checkpoint, images, root)
+    found = {name: load_subject(name, given, where, out) for name in models}
+    lent = {name: load_subject(name, given, where, out).model for name in surrogates or []}
+    undefended = load_subject(control, given, where, out).model if control else None
+    plan = Plan(tuple(attacks or ["standard"]), lent, undefended, seed, run_all, _shard(shards))
+    for budget in threats(threat or ["standard"]):
+        for name, subject in found.items():
+            with _counter(f"{subject.name} {budget}") as told:
+                folder, evaluation = evaluate_subject(subject, budget, plan, told)
+            remember_subject(folder, name, given)
+            if evaluation is None:
+                say(f"{folder}: shard {shards} is done, others are missing")
+                continue
+            _print_evaluation(subject.name, evaluation, folder)
+            if gallery:
+                say(f"gallery: {write_gallery(folder, subject, gallery)}")
+        for what in curve or []:
+            for title, rows in draw_curves(what, list(found.values()), budget, seed):
+                table = new_table(*rows[0])
+                for row in rows[1:]:
+                    table.add_row(*row)
+                say(title)
+                show(table)
+
+
+def verify(
+    evaluations: Annotated[list[Path], typer.Argument(help="Folders of finished evaluations.")],
+    device: DeviceOption = "auto",
+) -> None:
+    """Check stored adversarial examples again with separate code: ball, box, prediction."""
+    from reinforced.studies.evaluations import verify_folder
+    from reinforced.training.device import resolve_device
+
+    for folder in evaluations:
+        found = verify_folder(folder, resolve_device(device))
+        if not found.holds:
+            raise ReinforcedError(
+                f"{folder}: {len(found.failures)} of {found.examples} examples do not hold; first: "
+                f"{found.failures[0]}"
+            )
+        survival = (
+            "" if found.survive_8bit is None else f"; {found.survive_8bit:.1%} survive rounding to 8 bit"
+        )
+        say(f"{folder}: verified, all {found.examples} adversarial examples hold{survival}")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, slash, count = text.partition("/")
+    if not (slash and first.isdigit() and count.isdigit()):
+        raise ReinforcedError(f"--shards {text}: write i/n, as in 1/4")
+    return int(first), int(count)
+
+
+@contextmanager
+def _counter(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A line on standard error that says which attack is at which chunk."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status(title) as status:
+
+        def told(attack: str, chunk: int, broken: int) -> None:
+            outcome = "CRASHED, chunk lost" if broken < 0 else f"{broken} broken"
+            status.update(f"{title}  {attack}, chunk {chunk + 1}: {outcome}")
+
+        yield told
+
+
+def _print_evaluation(name: str, found: Evaluation, folder: Path) -> None:
+    table = new_table(
+        "attack", "attacked", "broken", "only by it", "left", "median distance", "passes", "seconds"
+    )
+    for attack in found.attacks:
+        table.add_row(
+            attack.name + (f"  ({len(attack.failed_chunks)} chunks crashed)" if attack.failed_chunks else ""),
+            str(attack.attacked),
+            str(attack.broken),
+            str(attack.only),
+            percent(attack.accuracy),
+            "" if attack.median_distance is None else f"{attack.median_distance:.4f}",
+            f"{attack.forwards + attack.gradients:,}",
+            f"{attack.seconds:.1f}",
+        )
+    show(table)
+    low, high = found.interval
+    own = (
+        ""
+        if found.autoattack_accuracy is None
+        else f"; AutoAttack's own figure {found.autoattack_accuracy:.1%}"
+    )
+    say(
+        f"{name} under {found.threat}, {found.images} images: clean {found.clean_accuracy:.1%}, robust "
+        f"{found.robust_accuracy:.1%} [{low:.1%}, {high:.1%}] (per-image worst case){own}"
+    )
+    if found.incomplete:
+        say("INCOMPLETE: an attack crashed on some chunks; the robust accuracy is an upper bound")
+    for attack in found.attacks:
+        for flag in attack.flags:
+            about = "" if flag.images is None else f" ({flag.images} images)"
+            say(f"{attack.name}: {flag.kind}{about}: {flag.message}")
+    for note in found.notes:
+        say(f"note: {note.message}")
+    if found.control is None:
+        say("not calibrated: no undefended control was given (--control RUN)")
+    elif found.control.broken:
+        say(
+            f"calibrated: the same attacks leave {found.control.robust_accuracy:.1%} of the undefended "
+            "control"
+        )
+    else:
+        say(
+            f"PROVES NOTHING: the same attacks leave {found.control.robust_accuracy:.1%} of the undefended "
+            "control, more than 10 %"
+        )
+    say(f"kept in {folder}; check it with `reinforced verify {folder}`")

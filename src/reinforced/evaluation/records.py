@@ -1,0 +1,205 @@
+"""What an evaluation found, as plain values: per attack, per image, and as a whole."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reinforced.attacks.base import Flag, merged
+from reinforced.attacks.intervals import clopper_pearson
+from reinforced.errors import ReinforcedError
+from reinforced.evaluation.chunks import Chunk
+from reinforced.evaluation.preflight import Note
+
+
+@dataclass(frozen=True)
+class AttackRecord:
+    """One attack over all images.
+
+    Attributes:
+        attacked, broken: images it was let loose on, and those it broke.
+        only: images that no other attack of the evaluation broke.
+        accuracy: accuracy left by this attack alone; ``None`` where it skipped images broken earlier.
+        median_distance: over the images it broke, in the threat's norm; ``None`` if it broke none.
+        median_unprojected: a minimum-norm attack's own median distance over all attacked images.
+        forwards, gradients: passes, in images.
+        elsewhere: passes on surrogates, in images.
+        flags: the attack's doubts about its own result, one a kind.
+        failed_chunks: chunks in which it crashed, with the error.
+    """
+
+    name: str
+    attacked: int
+    broken: int
+    only: int
+    accuracy: float | None
+    median_distance: float | None
+    median_unprojected: float | None
+    forwards: int
+    gradients: int
+    elsewhere: int
+    flags: tuple[Flag, ...]
+    seconds: float
+    failed_chunks: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Control:
+    """The undefended control under the same budget.
+
+    Attributes:
+        robust_accuracy: what the attacks left of it.
+        broken: whether that is at most 10 %, so that the attacks have proved able to break something.
+    """
+
+    robust_accuracy: float
+    broken: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    Attributes:
+        threat: in the form ``linf:8/255``.
+        images: how many were evaluated.
+        clean_accuracy: before any attack.
+        robust_accuracy: share of images that withstood every attack (the per-image worst case).
+        interval: its 95 % Clopper-Pearson interval.
+        autoattack_accuracy: left by AutoAttack's own cascade over all rightly classified images.
+        attacks: in the order they ran.
+        incomplete: an attack crashed somewhere, so the figures are upper bounds.
+        matrix_sha256: hash of the outcomes of every image under every attack.
+        setup: everything that decided the outcome, and its hash under ``sha256``.
+    """
+
+    threat: str
+    images: int
+    clean_accuracy: float
+    robust_accuracy: float
+    interval: tuple[float, float]
+    autoattack_accuracy: float | None
+    attacks: tuple[AttackRecord, ...]
+    notes: tuple[Note, ...]
+    incomplete: bool
+    control: Control | None
+    matrix_sha256: str
+    setup: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for ``evaluation.json``."""
+        return asdict(self)
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """The plain values of a finished evaluation.
+
+    Raises:
+        ReinforcedError: there is none in the folder, or it is damaged.
+    """
+    file = folder / "evaluation.json"
+    if not file.is_file():
+        raise ReinforcedError(f"no finished evaluation in {folder} (it has no evaluation.json)")
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ReinforcedError(f"{file}: damaged (not JSON); evaluate again") from None
+    return values
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Image x attack.
+
+    Attributes:
+        clean: (N,) bool, rightly classified before any attack.
+        attacked, robust: attack name -> (N,) bool.
+        distances, unprojected: attack name -> (N,) float32.
+    """
+
+    clean: Tensor
+    attacked: dict[str, Tensor]
+    robust: dict[str, Tensor]
+    distances: dict[str, Tensor]
+    unprojected: dict[str, Tensor]
+
+    @property
+    def worst(self) -> Tensor:
+        """(N,) bool: right under every attack."""
+        worst = self.clean.clone()
+        for robust in self.robust.values():
+            worst &= robust
+        return worst
+
+
+def gather(chunks: Mapping[str, Sequence[Chunk | None]], sizes: Sequence[int]) -> Matrix:
+    """The matrix of every attack's chunks in order; a failed chunk (``None``) leaves its images standing."""
+    known = [next(c for c in column if c is not None) for column in zip(*chunks.values(), strict=True)]
+    clean = torch.cat([chunk.clean_correct for chunk in known])
+
+    def joined(name: str, field: str, fallback: float | bool) -> Tensor:
+        parts = [
+            torch.full((size,), fallback) if chunk is None else getattr(chunk, field)
+            for chunk, size in zip(chunks[name], sizes, strict=True)
+        ]
+        return torch.cat(parts)
+
+    return Matrix(
+        clean,
+        {name: joined(name, "attacked", False) for name in chunks},
+        {name: joined(name, "robust", True) & clean for name in chunks},
+        {name: joined(name, "distances", 0.0) for name in chunks},
+        {name: joined(name, "unprojected", math.nan) for name in chunks},
+    )
+
+
+def summarise(
+    matrix: Matrix, chunks: Mapping[str, Sequence[Chunk | None]], errors: Mapping[str, Mapping[int, str]]
+) -> tuple[AttackRecord, ...]:
+    """A record an attack."""
+    broken = {name: matrix.clean & ~robust for name, robust in matrix.robust.items()}
+    times_broken = torch.stack(list(broken.values())).sum(0)
+    return tuple(
+        AttackRecord(
+            name,
+            attacked=int(matrix.attacked[name].sum()),
+            broken=int(broken[name].sum()),
+            only=int((broken[name] & (times_broken == 1)).sum()),
+            accuracy=(
+                float(matrix.robust[name].float().mean())
+                if torch.equal(matrix.attacked[name], matrix.clean)
+                else None
+            ),
+            median_distance=_median(matrix.distances[name][broken[name]]),
+            median_unprojected=_median(
+                matrix.unprojected[name][matrix.attacked[name] & ~matrix.unprojected[name].isnan()]
+            ),
+            forwards=sum(chunk.forwards for chunk in chunks[name] if chunk is not None),
+            gradients=sum(chunk.gradients for chunk in chunks[name] if chunk is not None),
+            elsewhere=sum(chunk.elsewhere for chunk in chunks[name] if chunk is not None),
+            flags=merged([flag for chunk in chunks[name] if chunk is not None for flag in chunk.flags]),
+            seconds=sum(chunk.seconds for chunk in chunks[name] if chunk is not None),
+            failed_chunks=dict(errors.get(name, {})),
+        )
+        for name in chunks
+    )
+
+
+def interval(robust: Tensor) -> tuple[float, tuple[float, float]]:
+    """Share of (N,) bool that is true, with its 95 % Clopper-Pearson interval."""
+    count = int(robust.sum())
+    return count / len(robust), clopper_pearson(count, len(robust))
+
+
+def _median(values: Tensor) -> float | None:
+    if not len(values):
+        return None
+    median = float(values.median())
+    return median if math.isfinite(median) else None

@@ -1,0 +1,187 @@
+"""Evaluations as the command line asks for them: over models and threats, with their folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reinforced.attacks.base import Attack
+from reinforced.attacks.mifgsm import MIFGSM
+from reinforced.attacks.pgd import PGD
+from reinforced.attacks.threat import BUDGETS, ThreatModel
+from reinforced.attacks.transfer import Transfer
+from reinforced.errors import ReinforcedError, did_you_mean
+from reinforced.evaluation.curves import Point, over_epsilon, over_steps, transfer_matrix
+from reinforced.evaluation.evaluate import evaluate, folder_name
+from reinforced.evaluation.gallery import gallery
+from reinforced.evaluation.records import Evaluation, read_evaluation
+from reinforced.evaluation.verify import Verification, verify
+from reinforced.files import write_json
+from reinforced.studies.subjects import Source, Subject, load_subject
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run on each subject."""
+
+    attacks: tuple[str, ...]
+    surrogates: dict[str, nn.Module]
+    control: nn.Module | None
+    seed: int
+    run_all: bool
+    shard: tuple[int, int]
+
+
+def threats(names: Sequence[str]) -> list[ThreatModel]:
+    """Threats by budget name (``standard``) or form (``linf:8/255``)."""
+    return [threat for name in names for threat in (BUDGETS.get(name) or (ThreatModel.parse(name),))]
+
+
+def evaluate_subject(
+    subject: Subject, threat: ThreatModel, plan: Plan, told: Callable[[str, int, int], None]
+) -> tuple[Path, Evaluation | None]:
+    """Run a plan; the folder's name holds the threat, the attacks and the number of images."""
+    transfers: list[Attack] = [
+        Transfer({name: model}, MIFGSM()) for name, model in plan.surrogates.items() if name != subject.name
+    ]
+    names = "+".join(plan.attacks)
+    label = names if len(names) <= 40 and "(" not in names else hashlib.sha256(names.encode()).hexdigest()[:8]
+    parts = [folder_name(label), str(len(subject.labels)), *(["all"] if plan.run_all else [])]
+    parts += ["transfer"] if transfers else []
+    folder = subject.folder / folder_name(str(threat)) / "-".join(parts)
+    found = evaluate(
+        subject.model,
+        subject.images,
+        subject.labels,
+        threat,
+        attacks=plan.attacks if len(plan.attacks) > 1 else plan.attacks[0],
+        transfers=transfers,
+        seed=plan.seed,
+        run_all=plan.run_all,
+        control=plan.control,
+        out=folder,
+        shard=plan.shard,
+        told=told,
+    )
+    return folder, found
+
+
+def remember_subject(folder: Path, named: str, source: Source) -> None:
+    """Write down how to load the subject again, for ``verify``."""
+    values = {
+        "named": str(Path(named).resolve()) if Path(named).is_dir() else named,
+        "data": source.data,
+        "size": source.size,
+        "weights": str(source.weights.resolve()) if source.weights else None,
+        "normalize": source.normalize,
+        "checkpoint": source.checkpoint,
+        "images": source.images,
+        "root": str(source.root.resolve()) if source.root else None,
+    }
+    write_json(folder / "subject.json", values)
+
+
+def verify_folder(folder: Path, device: torch.device) -> Verification:
+    """Load an evaluation's subject again and check its examples; writes ``verification.json``."""
+    read_evaluation(folder)
+    values = json.loads((folder / "subject.json").read_text(encoding="utf-8"))
+    named = values.pop("named")
+    for key in ("weights", "root"):
+        values[key] = Path(values[key]) if values[key] else None
+    subject = load_subject(named, Source(**values), device, folder)
+    found = verify(folder, subject.model, subject.images, subject.labels)
+    write_json(
+        folder / "verification.json",
+        {
+            "holds": found.holds,
+            "examples": found.examples,
+            "survive_8bit": found.survive_8bit,
+            "failures": list(found.failures[:100]),
+        },
+    )
+    return found
+
+
+def write_gallery(folder: Path, subject: Subject, wanted: int) -> Path:
+    """A picture of the first ``wanted`` images that any attack broke."""
+    record = read_evaluation(folder)
+    chosen: dict[int, torch.Tensor] = {}
+    size = record["setup"]["chunk"]
+    for attack in record["attacks"]:
+        for part in sorted((folder / folder_name(attack["name"])).glob("chunk-*.npz")):
+            number = int(part.stem.removeprefix("chunk-"))
+            with part.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                broken = stored["clean_correct"] & ~stored["robust"]
+                images = stored["adversarial"][broken[stored["attacked"]]]
+                rows = np.flatnonzero(broken) + number * size
+            for row, image in zip(rows.tolist(), images, strict=True):
+                chosen.setdefault(row, torch.from_numpy(image))
+    rows_shown = sorted(chosen)[:wanted]
+    path = folder / "gallery.png"
+    gallery(
+        path,
+        subject.model,
+        subject.images[rows_shown],
+        torch.stack([chosen[row] for row in rows_shown]) if rows_shown else subject.images[:0],
+        subject.labels[rows_shown],
+        subject.classes,
+    )
+    return path
+
+
+def draw_curves(
+    what: str, subjects: Sequence[Subject], threat: ThreatModel, seed: int
+) -> list[tuple[str, list[list[str]]]]:
+    """Tables (title, rows with a header first) of robust accuracy over epsilon, steps, or models.
+
+    Raises:
+        ReinforcedError: an unknown kind of curve.
+    """
+    if what == "models":
+        models = {subject.name: subject.model for subject in subjects}
+        first = subjects[0]
+        cells = transfer_matrix(models, first.images, first.labels, threat, MIFGSM(), seed=seed)
+        rows = [["made on, tested on", *models]]
+        rows += [[made, *(_cell(cells[made][tested]) for tested in models)] for made in models]
+        _keep(first.folder / folder_name(str(threat)) / "transfer.json", cells)
+        return [(f"transfer under {threat}: accuracy left, MI-FGSM with input diversity", rows)]
+    curves = {"epsilon": _epsilon_curve, "steps": over_steps}
+    if what not in curves:
+        raise ReinforcedError(f"no curve over {what!r}{did_you_mean(what, [*curves, 'models'])}")
+    tables = []
+    for subject in subjects:
+        points = curves[what](subject.model, subject.images, subject.labels, threat, seed=seed)
+        _keep(subject.folder / folder_name(str(threat)) / f"over-{what}.json", points)
+        rows = [[what, "robust accuracy", "passes"]]
+        rows += [[f"{point.at:.4g}", _cell(point), f"{point.passes:,}"] for point in points]
+        tables.append((f"{subject.name} under {threat}, PGD over {what}", rows))
+    return tables
+
+
+def _epsilon_curve(
+    model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, seed: int
+) -> list[Point]:
+    return over_epsilon(model, images, labels, threat, PGD(steps=50, loss="margin"), seed=seed)
+
+
+def _cell(point: Point) -> str:
+    low, high = point.interval
+    return f"{point.robust_accuracy:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def _keep(path: Path, value: object) -> None:
+    def plain(value: object) -> object:
+        if isinstance(value, Point):
+            return asdict(value)
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+    write_json(path, plain(value))

@@ -1,0 +1,125 @@
+"""Re-verification: what holds is said to hold, what was tampered with is caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reinforced.attacks.threat import ThreatModel
+from reinforced.errors import ReinforcedError
+from reinforced.evaluation.evaluate import evaluate
+from reinforced.evaluation.gallery import gallery
+from reinforced.evaluation.verify import _digest, verify
+
+Data = tuple[Tensor, Tensor]
+Arrays = dict[str, Any]
+
+
+@pytest.fixture
+def folder(model: nn.Module, data: Data, tmp_path: Path) -> Path:
+    evaluate(model, *data, ThreatModel("linf", 0.05), attacks=["fgsm", "pgd(steps=5)"], out=tmp_path)
+    return tmp_path
+
+
+def rewrite(folder: Path, change: Callable[[Arrays], None], *, consistently: bool) -> None:
+    """Change a stored chunk; ``consistently`` also forges its hash in the record."""
+    path = folder / "fgsm" / "chunk-0000.npz"
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    before = str(arrays["sha256"])
+    change(arrays)
+    if consistently:
+        arrays["sha256"] = np.array(_digest(arrays))
+        record = folder / "evaluation.json"
+        record.write_text(record.read_text().replace(before, str(arrays["sha256"])))
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+@pytest.mark.parametrize("threat", [ThreatModel("linf", 0.05), ThreatModel("l2", 0.5)])
+def test_what_was_counted_holds(threat: ThreatModel, model: nn.Module, data: Data, tmp_path: Path) -> None:
+    found = evaluate(model, *data, threat, attacks=["fgsm", "pgd(steps=5)"], out=tmp_path)
+    assert found is not None
+    checked = verify(tmp_path, model, *data)
+    assert checked.holds
+    assert checked.examples == sum(record.broken for record in found.attacks) > 0
+    assert checked.survive_8bit is not None
+    assert 0 < checked.survive_8bit <= 1
+
+
+def test_a_tampered_tensor_is_caught(folder: Path, model: nn.Module, data: Data) -> None:
+    def nudge(arrays: Arrays) -> None:
+        arrays["adversarial"][0, 0, 0, 0] += np.float32(1e-6)
+
+    rewrite(folder, nudge, consistently=False)
+    checked = verify(folder, model, *data)
+    assert not checked.holds
+    assert "not those that were counted" in checked.failures[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a["adversarial"].__setitem__(..., a["adversarial"] + 0.3), "outside linf"),
+        (lambda a: a["robust"].__setitem__(slice(None), False), "classified rightly"),
+    ],
+)
+def test_a_forged_record_is_caught(
+    change: Callable[[Arrays], None], said: str, folder: Path, model: nn.Module, data: Data
+) -> None:
+    rewrite(folder, change, consistently=True)
+    checked = verify(folder, model, *data)
+    assert any(said in failure for failure in checked.failures)
+
+
+def test_pixels_outside_the_box_are_caught(model: nn.Module, data: Data, tmp_path: Path) -> None:
+    images, labels = data
+    dark = images * 0.01
+    with torch.no_grad():
+        labels = model(dark).argmax(1)
+    evaluate(model, dark, labels, ThreatModel("linf", 0.05), attacks=["fgsm"], out=tmp_path)
+
+    def below(arrays: Arrays) -> None:
+        arrays["adversarial"][:, 0, 0, 0] = -0.02
+
+    rewrite(tmp_path, below, consistently=True)
+    assert any("outside [0,1]" in failure for failure in verify(tmp_path, model, dark, labels).failures)
+
+
+def test_a_truncated_file_is_a_failure(folder: Path, model: nn.Module, data: Data) -> None:
+    part = folder / "pgd-steps-5" / "chunk-0001.npz"
+    part.write_bytes(part.read_bytes()[:100])
+    assert any("cannot be read" in failure for failure in verify(folder, model, *data).failures)
+
+
+def test_another_model_does_not_verify(folder: Path, model: nn.Module, data: Data) -> None:
+    class Right(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = model(images)
+            return -logits
+
+    assert not verify(folder, Right().eval(), *data).holds
+
+
+def test_other_images_are_refused(folder: Path, model: nn.Module, data: Data) -> None:
+    images, labels = data
+    with pytest.raises(ReinforcedError, match="not the images"):
+        verify(folder, model, images.flip(0), labels)
+    with pytest.raises(ReinforcedError, match="no finished evaluation"):
+        verify(folder / "nowhere", model, images, labels)
+
+
+def test_the_gallery_is_a_picture(model: nn.Module, data: Data, tmp_path: Path) -> None:
+    from PIL import Image
+
+    images, labels = data
+    found = (images[:3] + 0.1).clamp(0, 1)
+    gallery(tmp_path / "gallery.png", model, images[:3], found, labels[:3], list("abcde"))
+    with Image.open(tmp_path / "gallery.png") as picture:
+        assert picture.size == (384, 432)
