@@ -11,15 +11,13 @@ from typing import Any
 
 import torch
 
-import reinforced
-
 RECORDED = ("torch", "torchvision", "timm", "accelerate", "numpy", "pydantic", "safetensors", "scikit-learn")
 
 
 def environment(device: torch.device, precision: str, data_sha256: str) -> dict[str, Any]:
     """A JSON-able record of versions, hardware, precision, source commit and the data's hash."""
     return {
-        "reinforced": reinforced.__version__,
+        "reinforced": metadata.version("reinforced"),
         "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in RECORDED},
