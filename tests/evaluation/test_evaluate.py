@@ -146,7 +146,7 @@ def test_the_control_must_break(model: nn.Module, data: Data) -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.bias = nn.Parameter(torch.tensor([1.0, 0, 0, 0, 0]))
+            self.bias = nn.Parameter(torch.tensor([2.0, 0, 0, 0, 0]))
 
         def forward(self, images: Tensor) -> Tensor:
             return self.bias + 0 * images.mean((1, 2, 3), keepdim=False)[:, None]
@@ -205,7 +205,7 @@ def test_bad_input_is_one_line(model: nn.Module, data: Data, tmp_path: Path) -> 
             return images, images
 
     refused("not in \\[0,1\\]", model, (images * 5 - 2, labels))
-    refused("train mode", nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), data)
+    refused("train mode", nn.Sequential(nn.Flatten(), nn.Dropout()), data)
     refused("returned a tuple", Twice().eval(), data)
     refused("the model has 5 classes", model, (images, labels + 3))
     refused("no attacks chosen", model, data, attacks=[])

@@ -27,7 +27,8 @@ class Meter(nn.Module):
         """(N, C, H, W) -> (N, K), the model's own logits."""
         self.forwards += len(images)
         logits: Tensor = self.model(images)
-        if logits.requires_grad:
+        # Whatever else a model may return is refused by name later (checks.py).
+        if isinstance(logits, Tensor) and logits.requires_grad:
             logits.register_hook(self._count)  # type: ignore[no-untyped-call]
         return logits
 
