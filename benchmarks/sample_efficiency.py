@@ -27,6 +27,7 @@ RECIPE = Path(__file__).with_suffix(".yaml")
 OBJECTIVES = {
     "cross_entropy": "{kind: cross_entropy}",
     "expected_pg": "{kind: expected_pg}",
+    "expected_pg, exploration 0.1": "{kind: expected_pg, exploration: 0.1}",
     "reinforce, no baseline": "{kind: reinforce}",
     "reinforce, leave-one-out of 4": "{kind: reinforce, samples: 4, baseline: leave_one_out}",
     "reinforce, batch coin as released": (
@@ -125,11 +126,13 @@ def report(options: argparse.Namespace, chosen: dict[str, str], curves: dict[str
         final = spread([100 * curve[-1] for curve in curves[name]])
         lines.append(f"| {name} | {chosen[name]} | {', '.join(shown)} | {median} | {final} % |")
     print("\n".join(lines))
-    pairs = list(zip(reached["expected_pg"], reached["cross_entropy"], strict=True))
-    ratios = [(ours or float("inf")) / (theirs or float("nan")) for ours, theirs in pairs]
-    value = statistics.median(ratios)
-    print(f"expected_pg over cross_entropy, epochs, seed by seed: {', '.join(f'{r:.2f}' for r in ratios)}")
-    bar("expected_pg_epochs_over_cross_entropy", value, "<=1.5", value <= 1.5)
+    for name in (name for name in OBJECTIVES if name.startswith("expected_pg")):
+        pairs = list(zip(reached[name], reached["cross_entropy"], strict=True))
+        ratios = [(ours or float("inf")) / (theirs or float("nan")) for ours, theirs in pairs]
+        value = statistics.median(ratios)
+        print(f"{name} over cross_entropy, epochs, seed by seed: {', '.join(f'{r:.2f}' for r in ratios)}")
+        label = name.replace(", exploration 0.1", "_explored")
+        bar(f"{label}_epochs_over_cross_entropy", value, "<=1.5", value <= 1.5)
     if options.save:
         record: dict[str, Any] = {
             "machine": machine(),

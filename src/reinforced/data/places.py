@@ -45,7 +45,8 @@ def resolve(given: str, root: Path, *, folder: bool) -> Path:
                 return candidate
         wrong = next((candidate for candidate in tried if candidate.exists()), None)
         parent = tried[0].parent
-        siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+        entries = parent.iterdir() if parent.is_dir() else ()
+        siblings = [entry.name for entry in entries if entry.suffix == path.suffix]
     except (OSError, ValueError, RuntimeError) as error:
         raise ReinforcedError(
             f"cannot read {given!r}: {getattr(error, 'strerror', None) or error}"
@@ -54,4 +55,5 @@ def resolve(given: str, root: Path, *, folder: bool) -> Path:
         raise ReinforcedError(f"{wrong} is not a {kind}: give a {kind}")
     places = " or ".join(map(str, tried))
     near = did_you_mean(path.name, siblings) if siblings else ""
-    raise ReinforcedError(f"no such {kind}: {places}{near if near.endswith('?') else ''}")
+    hint = near if near.endswith("?") else "; check the path, or name another source (data.source=...)"
+    raise ReinforcedError(f"no such {kind}: {places}{hint}")
