@@ -1,0 +1,93 @@
+"""``reinforced evaluate`` and ``verify`` as a user types them, on a small run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from reinforced import cli
+from reinforced.training.loop import train
+from reinforced.training.recipes import load_recipe
+
+Typed = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("sl", "rl-expected"):
+        recipe = load_recipe(f"quickstart/{name}", overrides=["phases.0.epochs=2"])
+        train(recipe, folder / name, device=torch.device("cpu"))
+    return folder
+
+
+@pytest.fixture
+def typed(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    def run(line: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(runs)
+        monkeypatch.setattr(sys, "argv", ["reinforced", *line.split()])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(done.value.code or 0), out, err
+
+    return run
+
+
+def test_evaluate_then_verify(typed: Typed, runs: Path) -> None:
+    code, out, _ = typed(
+        "evaluate sl --threat digits --attacks fgsm pgd(steps=3,loss=margin) --images 80 --gallery 2 "
+        "--control rl-expected --surrogates rl-expected"
+    )
+    assert code == 0
+    assert "per-image worst case" in out
+    assert "transfer(via=mifgsm" in out
+    assert "control" in out
+    (folder,) = (runs / "sl" / "evaluations" / "linf-0.15").iterdir()
+    assert (folder / "gallery.png").is_file()
+    code, out, _ = typed(f"verify {folder}")
+    assert code == 0
+    assert "verified" in out
+
+
+def test_shards_by_hand(typed: Typed, runs: Path) -> None:
+    code, out, _ = typed("evaluate rl-expected --threat l2:0.5 --attacks fgsm --shards 2/2")
+    assert code == 0
+    assert "others are missing" in out
+    code, out, _ = typed("evaluate rl-expected --threat l2:0.5 --attacks fgsm --shards 1/2")
+    assert code == 0
+    assert "300 images" in out
+
+
+def test_curves(typed: Typed, runs: Path) -> None:
+    code, out, _ = typed(
+        "evaluate sl rl-expected --threat linf:0.05 --attacks fgsm --images 20 --curve epsilon models"
+    )
+    assert code == 0
+    assert "PGD over epsilon" in out
+    assert "made on, tested on" in out
+    assert (runs / "sl" / "evaluations" / "linf-0.05" / "over-epsilon.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("evaluate sl --shards 3", "write i/n"),
+        ("evaluate sl --attacks pdg --threat linf:0.1", "did you mean 'pgd'"),
+        ("evaluate nowhere", "no run directory"),
+        ("evaluate tiny --source digits", "give --weights"),
+        ("evaluate sl --threat linf:8", "did you mean linf:8/255"),
+        ("evaluate sl --threat linf:0.1 --attacks fgsm --images 8 --curve depth", "no curve over 'depth'"),
+        ("verify sl", "no finished evaluation"),
+    ],
+)
+def test_bad_input_is_one_line(line: str, said: str, typed: Typed) -> None:
+    code, _, err = typed(line)
+    assert code == 2
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said in last
