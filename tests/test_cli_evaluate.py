@@ -91,3 +91,10 @@ def test_bad_input_is_one_line(line: str, said: str, typed: Typed) -> None:
     last = err.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert said in last
+
+
+def test_an_evaluation_from_python_says_how_to_verify_it(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json").write_text("{}")
+    code, _, err = typed(f"verify {tmp_path}")
+    assert code == 2
+    assert "does not say which model" in err

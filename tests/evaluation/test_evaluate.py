@@ -233,6 +233,8 @@ def test_damaged_parts_are_named(model: nn.Module, data: Data, tmp_path: Path) -
     part = tmp_path / "fgsm" / "chunk-0000.npz"
     part.write_bytes(part.read_bytes()[:-40])
     refused("damaged", model, data, out=tmp_path)
+    (tmp_path / "setup.json").write_text("{")
+    refused("setup.json: damaged", model, data, out=tmp_path)
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(ReinforcedError, match="not JSON"):
         read_evaluation(tmp_path)

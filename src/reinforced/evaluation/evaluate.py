@@ -146,7 +146,12 @@ def _claim(job: Job) -> dict[str, Any]:
     setup["sha256"] = hashlib.sha256(json.dumps(setup, sort_keys=True).encode()).hexdigest()
     file = job.folder / "setup.json"
     if file.is_file():
-        there = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            there = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            raise ReinforcedError(
+                f"{file}: damaged (not JSON); delete the folder and evaluate again"
+            ) from None
         differing = [key for key in setup if there.get(key) != setup[key]]
         if differing:
             raise ReinforcedError(

@@ -91,7 +91,13 @@ def remember_subject(folder: Path, named: str, source: Source) -> None:
 def verify_folder(folder: Path, device: torch.device) -> Verification:
     """Load an evaluation's subject again and check its examples; writes ``verification.json``."""
     read_evaluation(folder)
-    values = json.loads((folder / "subject.json").read_text(encoding="utf-8"))
+    file = folder / "subject.json"
+    if not file.is_file():
+        raise ReinforcedError(
+            f"{folder} does not say which model it is of (evaluated from Python?); call "
+            "reinforced.evaluation.verify.verify with the model and its images"
+        )
+    values = json.loads(file.read_text(encoding="utf-8"))
     named = values.pop("named")
     for key in ("weights", "root"):
         values[key] = Path(values[key]) if values[key] else None
