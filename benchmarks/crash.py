@@ -4,7 +4,8 @@ The run holds every kind of state: two phases (cross-entropy, then REINFORCE on 
 norm, augmentation and an exponential moving average, on digits. Kill moments are seeded draws over the time
 after the process has begun to train (it says so by its first forward pass); some wait for a half-written file
 (`*.part`) and kill then. Between the kills SIGTERM and SIGINT stop it too, in the midst of an epoch. A run
-that finishes before all kills are spent counts, and the next begins.
+that finishes before all kills are spent counts, and the next begins. `--what evaluate` kills evaluations
+instead (crash_evaluate.py).
 
     python benchmarks/crash.py --kills 20
 """
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from common import bar, machine, spread
+from crash_evaluate import crash_evaluate
 from reinforced.training.checkpoint import load_checkpoint, weights_hash
 
 RECIPE = """
@@ -203,10 +205,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--what", choices=["train"], default="train")
+    parser.add_argument("--what", choices=["train", "evaluate"], default="train")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.what == "evaluate":
+        crash_evaluate(options.kills, options.seed)
+        return
     rng = random.Random(options.seed)
     tally = Tally()
     print(machine())

@@ -248,10 +248,14 @@ def test_the_quickstart(reinforced: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         return load(name, overrides=[*overrides, *SMALL])
 
     monkeypatch.setattr(quickstart, "load_recipe", short)
-    monkeypatch.setattr(quickstart, "PGD", lambda **options: pgd(steps=1, restarts=1))
-    from reinforced.attacks.pgd import PGD as pgd  # noqa: N811
-
+    monkeypatch.setattr(quickstart, "ATTACKS", ("fgsm", "pgd(steps=1)"))
     outcome = reinforced("quickstart", "--device", "cpu")
     assert outcome.code == 0, outcome.err
-    for word in ("RL, expected", "runs/quickstart-rl-expected", "95 % interval", "reinforced runs runs"):
+    for word in (
+        "RL, expected",
+        "RL-adv",
+        "runs/quickstart-rl-expected",
+        "95 % interval",
+        "reinforced runs runs",
+    ):
         assert word in outcome.out

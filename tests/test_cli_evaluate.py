@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,27 @@ def test_evaluate_then_verify(typed: Typed, runs: Path) -> None:
     assert "verified" in out
 
 
+def test_what_runs_as_released_is_marked_everywhere(typed: Typed, runs: Path) -> None:
+    mark = "as released, unclipped: not in the worst case"
+    code, out, _ = typed(
+        "evaluate sl --threat l2:0.5 --attacks pgd-as-released(steps=3) pgd(steps=3) "
+        "pgd-as-released(preset=script,steps=2) --images 140"
+    )
+    assert code == 0
+    assert "unclipped l2:0.5, over all 140 images" in out
+    rows = [line for line in out.splitlines() if line.strip().startswith("pgd-as-released")]
+    assert len(rows) == 2
+    assert all(mark in row for row in rows)
+    (folder,) = (runs / "sl" / "evaluations" / "l2-0.5").iterdir()
+    code, out, _ = typed(f"verify {folder}")
+    assert code == 0
+    said = [line for line in out.splitlines() if line.startswith("pgd-as-released")]
+    assert len(said) == 2
+    assert all(mark in line and "leave [0,1]" in line for line in said)
+    stored = json.loads((folder / "verification.json").read_text())
+    assert [check["mark"] for check in stored["as_released"]] == [mark, mark]
+
+
 def test_shards_by_hand(typed: Typed, runs: Path) -> None:
     code, out, _ = typed("evaluate rl-expected --threat l2:0.5 --attacks fgsm --shards 2/2")
     assert code == 0
@@ -78,6 +100,10 @@ def test_curves(typed: Typed, runs: Path) -> None:
     [
         ("evaluate sl --shards 3", "write i/n"),
         ("evaluate sl --attacks pdg --threat linf:0.1", "did you mean 'pgd'"),
+        ("evaluate sl --attacks pgd-as-released --threat l2:1", "only shown beside sealed attacks"),
+        ("evaluate sl --attacks pgd-as-released(epsilon=8) pgd --threat l2:1", "no option 'epsilon'"),
+        ("evaluate sl --attacks pgd-as-released pgd --threat linf:8/255", "0 < step <= epsilon"),
+        ("evaluate sl --attacks pgd-as-released pgd --threat l1:8", "unknown norm 'l1'"),
         ("evaluate nowhere", "no run directory"),
         ("evaluate tiny --source digits", "give --weights"),
         ("evaluate sl --threat linf:8", "did you mean linf:8/255"),

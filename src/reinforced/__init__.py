@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reinforced.errors import ReinforcedError as ReinforcedError
     from reinforced.evaluation.evaluate import evaluate as evaluate
     from reinforced.models import build as build_model  # noqa: F401
+    from reinforced.studies.policies import import_policy as import_policy
     from reinforced.training.loop import train as train
     from reinforced.training.recipes import load_recipe as load_recipe
     from reinforced.training.run import load_model as load_model
@@ -29,6 +30,7 @@ _HOME = {
     "ThreatModel": "attacks.threat:ThreatModel",
     "build_model": "models:build",
     "evaluate": "evaluation.evaluate:evaluate",
+    "import_policy": "studies.policies:import_policy",
     "load_data": "data:load",
     "load_model": "training.run:load_model",
     "load_recipe": "training.recipes:load_recipe",

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reinforced.attacks.base import Batch
+from reinforced.attacks.base import Batch, run_attack
 from reinforced.attacks.boundary import Boundary
+from reinforced.attacks.ddn import DDN
+from reinforced.attacks.fmn import FMN
 from reinforced.attacks.hopskipjump import HopSkipJump
 from reinforced.attacks.minimum_norm import BEYOND, minimise, settled, starting_points
+from reinforced.attacks.rays import RayS
 from reinforced.attacks.threat import ThreatModel
 from reinforced.streams import Stream
 
@@ -94,6 +97,35 @@ def test_one_image_without_a_start_costs_only_itself(attack: HopSkipJump | Bound
     assert output.unprojected is not None
     assert output.unprojected.isfinite().tolist() == [True, True, False]
     assert torch.equal(output.images[2], images[2])
+    assert [(flag.kind, flag.images) for flag in output.flags] == [("no_start", 1)]
+
+
+@pytest.mark.parametrize("attack", [FMN(steps=3), DDN(steps=3), RayS(queries=20)], ids=lambda a: a.name)
+def test_attacks_that_need_no_start_say_where_they_found_nothing(attack: FMN | DDN | RayS) -> None:
+    # Where the mean must exceed 2, nothing in the box is adversarial; where 0.21, everything a step away is.
+    threat = ThreatModel(attack.norms[0], 0.5)
+    lost = attack.candidates(Bright(2), batch(3), threat, Stream(0, "test"))
+    assert lost.unprojected is not None
+    assert lost.unprojected.isinf().all()
+    assert [(flag.kind, flag.images) for flag in lost.flags] == [("nothing_found", 3)]
+    assert "\n" not in lost.flags[0].message
+    found = attack.candidates(Bright(0.21), batch(3), threat, Stream(0, "test"))
+    assert found.unprojected is not None
+    assert found.unprojected.isfinite().all()
+    assert found.flags == ()
+
+
+def test_a_start_that_is_lost_again_is_not_a_missing_start() -> None:
+    images, started = batch(3, 0.4), torch.tensor([True, True, False])
+    output = settled(Bright(0.5), images, L2, images.images, started=started)
+    assert {flag.kind: flag.images for flag in output.flags} == {"no_start": 1, "nothing_found": 2}
+
+
+def test_the_runner_counts_images_without_a_start_over_all_chunks() -> None:
+    hopskipjump = HopSkipJump(steps=1, initial_evaluations=5, start_draws=1)
+    five = batch(5)
+    result = run_attack(hopskipjump, Bright(2), five.images, five.labels, L2, seed=0, chunk=2)
+    assert [(flag.kind, flag.images) for flag in result.flags] == [("no_start", 5)]
 
 
 def test_found_images_are_moved_a_little_beyond_the_boundary() -> None:

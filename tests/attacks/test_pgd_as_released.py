@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from reinforced.attacks.base import run_attack
 from reinforced.attacks.pgd import PGD
-from reinforced.attacks.pgd_as_released import BATCH, README, SCRIPT, pgd_as_released
+from reinforced.attacks.pgd_as_released import BATCH, README, SCRIPT, PGDAsReleased, pgd_as_released
+from reinforced.attacks.spec import parse_attack
 from reinforced.attacks.threat import NORMS, Norm, ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
@@ -176,3 +177,49 @@ def test_bad_settings_are_refused(options: dict[str, object], message: str) -> N
     with pytest.raises(ReinforcedError, match=message) as caught:
         pgd_as_released(network(1), GREY[:, :, :6, :6], LABELS, **options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_parts_that_start_at_batch_borders_equal_the_whole() -> None:
+    model = network(1)
+    images = torch.rand(40, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    labels = torch.zeros(40, dtype=torch.int64)
+    whole = pgd_as_released(model, images, labels, steps=3, batch=16, seed=2)
+    parts = [
+        pgd_as_released(
+            model, images[rows], labels[rows], steps=3, batch=16, seed=2, first_batch=rows.start // 16
+        )
+        for rows in (slice(0, 16), slice(16, 40))
+    ]
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    assert sum(part.forwards for part in parts) == whole.forwards == 4 * 40
+    assert sum(part.gradients for part in parts) == whole.gradients == 3 * 40
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "step", "steps"),
+    [
+        ("pgd-as-released", "pgd-as-released", 0.1, 100),
+        ("pgd-as-released(preset=readme)", "pgd-as-released", 0.1, 100),
+        ("pgd-as-released(preset=script)", "pgd-as-released(step=0.01,steps=250)", 0.01, 250),
+        ("pgd-as-released(steps=250,step=0.01)", "pgd-as-released(step=0.01,steps=250)", 0.01, 250),
+        ("pgd-as-released(preset=script,steps=9)", "pgd-as-released(step=0.01,steps=9)", 0.01, 9),
+    ],
+)
+def test_chosen_by_name(text: str, name: str, step: float, steps: int) -> None:
+    attack = parse_attack(text)
+    assert isinstance(attack, PGDAsReleased)
+    assert (attack.name, attack.step, attack.steps) == (name, step, steps)
+    assert parse_attack(attack.name) == attack
+    assert PGDAsReleased(preset="script") == parse_attack("pgd-as-released(preset=script)")
+
+
+def test_the_sealed_runner_refuses_it() -> None:
+    with pytest.raises(ReinforcedError, match="runs in evaluations only, unsealed"):
+        run_attack(PGDAsReleased(), TwoClasses(9, 10), GREY, LABELS, ThreatModel("l2", 1.0), seed=0)
+
+
+def test_threats_have_exact_names() -> None:
+    result = PGDAsReleased(step=0.01, steps=1).run(
+        TwoClasses(9, 10), GREY[:2], LABELS[:2], ThreatModel("linf", 8 / 255), seed=0
+    )
+    assert result.threat == "unclipped linf:8/255"

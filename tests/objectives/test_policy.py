@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from reinforced.objectives import ExpectedPG, Reinforce
+from reinforced.objectives import PPO, ExpectedPG, Reinforce
 from reinforced.objectives.base import at_least_float32
 
 PI = torch.tensor([[0.2, 0.3, 0.5]], dtype=torch.float64)
@@ -19,18 +19,18 @@ LABEL = torch.tensor([1])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_temperature_divides_the_logits(temperature: float) -> None:
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    pi, log_pi = ExpectedPG(temperature=temperature).policy(logits)
+    pi = ExpectedPG(temperature=temperature).log_policy(logits).exp()
     weights = (logits / temperature).exp()
     assert torch.allclose(pi, weights / weights.sum(1, keepdim=True), rtol=0, atol=1e-14)
-    assert torch.allclose(log_pi.exp(), pi, rtol=0, atol=1e-14)
 
 
 def test_log_floor_is_added_inside_the_logarithm() -> None:
-    pi, log_pi = ExpectedPG(log_floor=1e-6).policy(torch.tensor([[0.0, 2e4]]))
-    assert pi.tolist() == [[0, 1]]
-    assert log_pi[0, 0].item() == pytest.approx(math.log(1e-6))
-    assert log_pi[0, 1].item() == pytest.approx(0, abs=2e-6)
-    assert ExpectedPG().policy(torch.tensor([[0.0, 2e4]]))[1].tolist() == [[-2e4, 0]]
+    log_pi = ExpectedPG().log_policy(torch.tensor([[0.0, 2e4]]))
+    assert log_pi.tolist() == [[-2e4, 0]]
+    assert ExpectedPG().floored(log_pi) is log_pi
+    floored = ExpectedPG(log_floor=1e-6).floored(log_pi)
+    assert floored[0, 0].item() == pytest.approx(math.log(1e-6))
+    assert floored[0, 1].item() == pytest.approx(0, abs=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,15 @@ def test_half_precision_is_widened_and_double_is_kept() -> None:
         ({"exploration": -0.1}, "greater than or equal to 0"),
         ({"temperature": 0}, "greater than 0"),
         ({"log_floor": -1e-6}, "greater than or equal to 0"),
+        ({"entropy_bonus": -0.01}, "greater than or equal to 0"),
+        ({"entropy_bonus": float("inf")}, "finite number"),
         ({"action": "greedy"}, "'sampled' or 'argmax'"),
         ({"epsilon": 0.1}, "Extra inputs are not permitted"),
     ],
 )
-@pytest.mark.parametrize("objective", [ExpectedPG, Reinforce])
+@pytest.mark.parametrize("objective", [ExpectedPG, Reinforce, PPO])
 def test_refused_settings_give_their_reason(
-    objective: type[ExpectedPG | Reinforce], settings: dict[str, Any], reason: str
+    objective: type[ExpectedPG | Reinforce | PPO], settings: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValidationError, match=reason):
         objective(**settings)
@@ -108,9 +110,12 @@ def test_refused_settings_give_their_reason(
         ({"baseline": "mean"}, "'none', 'batch_mean' or 'leave_one_out'"),
     ],
 )
-def test_refused_settings_of_reinforce_give_their_reason(settings: dict[str, Any], reason: str) -> None:
+@pytest.mark.parametrize("objective", [Reinforce, PPO])
+def test_refused_settings_of_sampling_give_their_reason(
+    objective: type[Reinforce | PPO], settings: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(ValidationError, match=reason):
-        Reinforce(**settings)
+        objective(**settings)
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

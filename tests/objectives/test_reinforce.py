@@ -50,10 +50,12 @@ def enumerated_gradient(objective: Reinforce) -> Tensor:
     chances = sum(chance * acting[images, ACTIONS].prod(1) for chance, acting in tossed)
     assert isinstance(chances, Tensor)
     logits = LOGITS.clone().requires_grad_()
+    log_pi = objective.log_policy(LOGITS)
     mean = torch.zeros((), dtype=torch.float64)
     for rows in product(range(len(ACTIONS)), repeat=objective.samples):
         actions = ACTIONS[list(rows)]
-        rollout = Rollout(actions, objective.rewards(actions, LABELS), behaviour[images, actions].log())
+        rewards = objective.rewards(actions, LABELS)
+        rollout = Rollout(actions, rewards, behaviour[images, actions].log(), log_pi[images, actions])
         mean = mean + chances[list(rows)].prod() * objective.loss(logits, LABELS, rollout).loss
     return gradient_of(lambda _: mean, logits)
 
@@ -71,7 +73,9 @@ def exact_gradient(objective: Reinforce) -> Tensor:
 
 def score_sum(objective: Reinforce, factors: Tensor, weights: Tensor) -> Tensor:
     """Gradient of ``mean_i factor_i sum_a weights_i(a) log(pi_i(a) + floor)``, factors and weights held."""
-    return gradient_of(lambda at: (factors * (weights * objective.policy(at)[1]).sum(1)).mean())
+    return gradient_of(
+        lambda at: (factors * (weights * objective.floored(objective.log_policy(at))).sum(1)).mean()
+    )
 
 
 def mean_reward(objective: Reinforce, acting: Tensor) -> Tensor:
@@ -164,7 +168,7 @@ def test_batch_mean_shrinks_by_exactly_one_minus_one_over_b(settings: dict[str, 
 
 
 def test_batch_mean_of_one_image_learns_nothing() -> None:
-    rollout = Rollout(torch.tensor([[0]]), torch.tensor([[1.0]]), torch.zeros(1, 1))
+    rollout = Rollout(torch.tensor([[0]]), torch.tensor([[1.0]]), torch.zeros(1, 1), torch.zeros(1, 1))
     objective = Reinforce(baseline="batch_mean")
     gradient = gradient_of(lambda at: objective.loss(at[:1], LABELS[:1], rollout).loss)
     assert torch.equal(gradient, torch.zeros_like(LOGITS))
@@ -230,8 +234,10 @@ def test_a_log_floor_biases_even_leave_one_out_on_policy() -> None:
 def rolled(samples: int = 3) -> Rollout:
     """Three samples of each image, as if drawn with exploration 0.3."""
     actions = torch.tensor([[0, 1], [2, 2], [0, 0]])[:samples]
-    b = 0.7 * LOGITS.softmax(1) + 0.1
-    return Rollout(actions, (actions == LABELS).float(), b[torch.arange(B), actions].log())
+    pi, images = LOGITS.softmax(1), torch.arange(B)
+    b = 0.7 * pi + 0.1
+    rewards = (actions == LABELS).float()
+    return Rollout(actions, rewards, b[images, actions].log(), pi[images, actions].log())
 
 
 @pytest.mark.parametrize(

@@ -88,15 +88,19 @@ def test_a_batch_coin_explores_with_the_whole_batch_or_not_at_all() -> None:
 
 
 @every_setting
-def test_log_behaviour_and_rewards_are_those_of_the_actions(settings: dict[str, Any]) -> None:
+def test_log_probabilities_and_rewards_are_those_of_the_actions(settings: dict[str, Any]) -> None:
     objective = Reinforce(samples=50, reward=(2, -1), **settings)
     rollout = roll(objective)
     table = joint(objective).view(K, K)
     marginal = torch.stack([table.sum(1), table.sum(0)])
     expected = marginal[torch.arange(B), rollout.actions].log()
     assert torch.allclose(rollout.log_behaviour, expected, rtol=0, atol=1e-6)
+    pi = (LOGITS / objective.temperature).softmax(1)
+    of_policy = pi[torch.arange(B), rollout.actions].log()
+    assert torch.allclose(rollout.log_policy, of_policy, rtol=0, atol=1e-12)
     assert torch.equal(rollout.rewards, torch.where(rollout.actions == LABELS, 2.0, -1.0))
-    assert rollout.actions.shape == rollout.rewards.shape == rollout.log_behaviour.shape == (50, B)
+    for tensor in (rollout.actions, rollout.rewards, rollout.log_behaviour, rollout.log_policy):
+        assert tensor.shape == (50, B)
     assert rollout.actions.dtype is torch.int64
 
 
@@ -165,3 +169,12 @@ def test_no_gradient_flows_through_a_rollout() -> None:
     rollout = roll(Reinforce(exploration=0.3), LOGITS.clone().requires_grad_())
     assert not rollout.rewards.requires_grad
     assert not rollout.log_behaviour.requires_grad
+    assert not rollout.log_policy.requires_grad
+
+
+def test_the_policys_log_probability_survives_underflow() -> None:
+    """Exploring, an action of probability e^-200 = 0 in float32 is drawn: its logarithm must stay finite."""
+    logits = torch.tensor([[0.0, -200.0]])
+    rollout = Reinforce(exploration=0.5).rollout(logits, torch.tensor([0]), Dealt(ALMOST_ONE))
+    assert rollout.actions.item() == 1
+    assert rollout.log_policy.item() == -200

@@ -69,6 +69,9 @@ class Stopper:
     def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
         """Nothing."""
 
+    def note(self, text: str) -> None:
+        """Nothing."""
+
 
 @pytest.fixture
 def fit() -> Callable[..., dict[str, Any]]:

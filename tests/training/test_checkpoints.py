@@ -127,3 +127,33 @@ def test_a_full_disk_as_safetensors_words_it(
     with pytest.raises(ReinforcedError, match="disk full while writing"):
         save_checkpoint(tmp_path / "x.safetensors", {"a": torch.zeros(9)}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_so_many_epochs_weights_are_kept(make: Make, fit: Fit, tmp_path: Path) -> None:
+    fit(make(phases=[{"epochs": 5}], keep_every=2), tmp_path / "run")
+    files = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    epochs = ["epoch-0002.safetensors", "epoch-0004.safetensors"]
+    assert files == ["best.safetensors", *epochs, "last.safetensors", "state.safetensors"]
+    directory = RunDirectory(tmp_path / "run")
+    assert directory.kept_epochs == [2, 4]
+    fit(make(phases=[{"epochs": 2}]), tmp_path / "short")
+    short = RunDirectory(tmp_path / "short").weights("last")
+    assert weights_hash(directory.weights("2")) == weights_hash(short)
+    assert load_checkpoint(directory.weights("2"))[1]["epoch"] == 2
+    for which in ("2", 2):
+        model = load_model(tmp_path / "run", which=which)
+        for name, value in load_model(tmp_path / "short").state_dict().items():
+            assert torch.equal(model.state_dict()[name], value)
+
+
+def test_an_epoch_that_was_not_kept(make: Make, fit: Fit, tmp_path: Path) -> None:
+    fit(make(keep_every=1), tmp_path / "run")
+    for which in ("3", 3, "lst"):
+        with pytest.raises(ReinforcedError) as caught:
+            load_model(tmp_path / "run", which=which)
+        assert str(caught.value) == (
+            f"{tmp_path}/run has no weights {which}; choose last, best, or a kept epoch: 1, 2"
+        )
+    fit(make(), tmp_path / "none")
+    with pytest.raises(ReinforcedError, match=r"a kept epoch: none \(the recipe's keep_every keeps them\)"):
+        load_model(tmp_path / "none", which="1")

@@ -134,11 +134,59 @@ def test_training_metrics_are_means_over_the_images(
 
 
 def test_passes_are_counted(make: Make, fit: Fit, figures: Figures, tmp_path: Path) -> None:
-    """Clean: forward and full backward. FGSM: 2 to craft, 3 on the clean and 3 on the crafted image."""
-    phases = [{"epochs": 1}, {"epochs": 1, "adversary": {"kind": "fgsm"}}]
-    summary = fit(make(phases=phases), tmp_path / "run")
-    assert [row["passes"] for row in figures(tmp_path / "run")] == [3 * 96, 3 * 96 + 8 * 96]
-    assert summary["passes"] == 11 * 96
+    """Clean: forward and full backward. FGSM: 1 to craft on the clean view's forward, 3 on each view."""
+    phases = [
+        {"epochs": 1},
+        {"epochs": 1, "adversary": {"kind": "fgsm"}},
+        {"epochs": 1, "objective": {"kind": "ppo", "updates": 3}, "adversary": {"kind": "fast"}},
+        {"epochs": 1, "regularisers": [{"kind": "jacobian", "projections": 2}]},
+    ]
+    recipe = make(phases=phases)
+    summary = fit(recipe, tmp_path / "run")
+    parts = ("forward_passes", "backward_passes", "crafting_passes", "regulariser_passes")
+    added = recipe.phases[3].regularisers[0].passes
+    spent = [[row[part] / 96 for part in parts] for row in figures(tmp_path / "run")]
+    assert spent == [[1, 2, 0, 0], [3, 6, 1, 0], [6, 12, 3, 0], [7, 14, 3, added]]
+    assert [row["passes"] / 96 for row in figures(tmp_path / "run")] == [3, 10, 21, 24 + added]
+    assert summary["passes"] == (24 + added) * 96
+    assert [summary[part] for part in parts] == [96 * each for each in spent[-1]]
+
+
+@pytest.mark.parametrize("adversary", ["none", "fgsm", "pgd"])
+def test_accuracies_are_named_after_the_images_they_are_of(
+    make: Make, fit: Fit, figures: Figures, tmp_path: Path, adversary: str
+) -> None:
+    """Where no clean image is trained on, ``train_accuracy`` is measured on as many as validation has."""
+    recipe = make(
+        model={"name": "user_networks:noisy"},
+        optimizer={"kind": "sgd", "lr": 1e-30},
+        phases=[{"epochs": 1, "adversary": {"kind": adversary}}],
+    )
+    fit(recipe, tmp_path / "run")
+    (row,) = figures(tmp_path / "run")
+    assert ("crafted_accuracy" in row) == (adversary != "none")
+    assert "accuracy" not in row
+    if adversary == "pgd":
+        data = load("digits", limit=96)
+        images, labels = data.train.batch(torch.arange(min(len(data.validation), 96)))
+        right = load_model(tmp_path / "run")(to_float(images)).argmax(1) == labels
+        assert row["train_accuracy"] == pytest.approx(float(right.double().mean()), abs=1e-12)
+
+
+def test_an_interpolation_passes_over_as_its_phase_goes_on(
+    make: Make, fit: Fit, figures: Figures, tmp_path: Path
+) -> None:
+    """Three updates an epoch: the weight is the share of the phase's updates that lie behind."""
+    objective = {
+        "kind": "interpolation",
+        "first": {"kind": "cross_entropy"},
+        "second": {"kind": "expected_pg"},
+    }
+    phases = [{"epochs": 1}, {"epochs": 2, "objective": objective}, {"epochs": 1, "objective": objective}]
+    fit(make(phases=phases), tmp_path / "run")
+    weights = [row.get("second_weight") for row in figures(tmp_path / "run")]
+    assert weights[0] is None
+    assert weights[1:] == pytest.approx([(0 + 1 + 2) / 18, (3 + 4 + 5) / 18, (0 + 1 + 2) / 9])
 
 
 def test_each_phase_has_its_objective_and_rate(

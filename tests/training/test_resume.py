@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from reinforced.errors import Interrupted, ReinforcedError
-from reinforced.training import loop
+from reinforced.training import epoch_end, loop
 from reinforced.training.checkpoint import load_checkpoint, weights_hash
 from reinforced.training.loop import train
 from reinforced.training.recipe import Recipe
@@ -56,6 +56,52 @@ RECIPES: dict[str, dict[str, Any]] = {
                 "adversary": {"kind": "fgsm", "epsilon": 0.1, "craft": "sampled"},
             }
         ],
+    },
+    "a schedule of objectives": {
+        "phases": [
+            {
+                "epochs": 2,
+                "objective": {
+                    "kind": "interpolation",
+                    "first": {"kind": "cross_entropy"},
+                    "second": {"kind": "reinforce", "exploration": 0.1},
+                },
+            }
+        ],
+    },
+    "ppo, a budget that ends within an epoch": {
+        "phases": [
+            {"epochs": 1, "objective": {"kind": "ppo", "updates": 2}},
+            {"epochs": 9, "schedule": {"kind": "cosine"}, "adversary": {"kind": "fast"}},
+        ],
+        "budget": {"passes": 6 * 96 + 5 * 32 * 4.5},
+    },
+    "free": {
+        "model": {"name": "tiny"},
+        "phases": [{"epochs": 2, "adversary": {"kind": "free", "minibatch_replays": 2}}],
+    },
+    "awp": {
+        "model": NOISY,
+        "phases": [{"epochs": 2, "adversary": {"kind": "awp", "inner": {"kind": "trades", "steps": 2}}}],
+    },
+    "regularisers": {
+        "model": NOISY,
+        "phases": [
+            {
+                "epochs": 2,
+                "adversary": {"kind": "fgsm", "start": "uniform"},
+                "regularisers": [
+                    {"kind": "jacobian"},
+                    {"kind": "gradient_alignment"},
+                    {"kind": "spectral_norm"},
+                ],
+            }
+        ],
+    },
+    "probe, kept epochs": {
+        "probe": {"train_images": 16, "validation_images": 8, "steps": 2, "select": True, "every": 2},
+        "phases": [{"epochs": 3}],
+        "keep_every": 2,
     },
     "early stopping": {
         "optimizer": {"kind": "sgd", "lr": 1e-30},
@@ -104,6 +150,9 @@ def test_a_signal_stops_after_the_update(make: Make, tmp_path: Path, number: int
 
         def epoch(self, row: Any, epochs: int) -> None:
             raise AssertionError("no epoch ends")
+
+        def note(self, text: str) -> None:
+            raise AssertionError(text)
 
     before = signal.getsignal(number)
     with pytest.raises(Interrupted) as caught:
@@ -313,7 +362,7 @@ def test_other_images_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.M
         overrides=[f"data.source=npz:{tmp_path / 'data.npz'}", "model.normalize=none", "phases.0.epochs=2"],
     )
     run = tmp_path / "run"
-    monkeypatch.setattr(loop.Training, "_finish", lambda self: {})
+    monkeypatch.setattr(epoch_end.Books, "finish", lambda self: {})
     train(recipe, run, device=CPU)
     write(1)
     with pytest.raises(ReinforcedError, match="trained on other images"):

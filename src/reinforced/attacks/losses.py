@@ -16,6 +16,11 @@ Loss = Literal["ce", "margin", "dlr", "gap"]
 CLASSES_NEEDED = {"ce": 2, "margin": 2, "dlr": 3, "gap": 2}
 """The fewest logits an untargeted loss is defined for; targeted ``dlr`` needs 4."""
 
+ROUNDING = 1e-3
+"""Part of the largest logit that a margin must exceed before an attack stops there: another batch size, or
+TF32 on a GPU, turns less. Far above float32's own rounding, because one step too many is all it costs, and
+an image that is then found right is lost."""
+
 TINY = 1e-12
 """Floor of a denominator, as in AutoAttack's code: keeps equal logits finite, far below any real gap."""
 
@@ -91,6 +96,12 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """The lead of the best wrong logit over the label's: (N, K), (N,) -> (N,); positive if misclassified."""
     at = labels[:, None]
     return logits.scatter(1, at, -torch.inf).amax(dim=1) - logits.gather(1, at).squeeze(1)
+
+
+def rounding(logits: Tensor) -> Tensor:
+    """The margin that rounding may turn: (N, K) -> (N,); below any margin where a logit is not finite."""
+    largest = logits.abs().amax(dim=1)
+    return torch.where(largest.isfinite(), ROUNDING * largest, -torch.inf)
 
 
 def likely_targets(logits: Tensor, labels: Tensor, count: int) -> Tensor:

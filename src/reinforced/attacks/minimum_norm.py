@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reinforced.attacks.base import AttackOutput, Batch
+from reinforced.attacks.base import AttackOutput, Batch, Flag
 from reinforced.attacks.checks import check_inputs
 from reinforced.attacks.seal import seed_global
 from reinforced.attacks.threat import ThreatModel
@@ -29,6 +29,11 @@ BEYOND = 1e-3
 otherwise: it is moved this part of its distance further on, where it is still adversarial there."""
 BLENDS = 50
 """Points tried between an image and its adversarial noise (foolbox's own default for these attacks)."""
+
+_DOUBTS = {
+    "no_start": "no noise image was misclassified, so the attack never began; raise start_draws",
+    "nothing_found": "found no adversarial image at any distance; do not take this for robustness",
+}
 
 
 def foolbox(module: str = "foolbox.attacks") -> Any:
@@ -189,7 +194,7 @@ def from_starts(
     """Run a foolbox attack that needs adversarial starts, on the images that have one.
 
     foolbox loses the whole batch when one start fails. Here an image without a start comes back as it was,
-    its distance infinite.
+    its distance infinite, and is counted in the flag ``no_start``.
 
     Args:
         attack, name, model, batch, stream: as in :func:`minimise`.
@@ -205,14 +210,17 @@ def from_starts(
         rows = whole[begin : begin + size]
         part = Batch(batch.images[rows], batch.labels[rows])
         starts[rows] = minimise(attack, name, model, part, stream, starts=starts[rows])
-    return settled(model, batch, threat, starts)
+    return settled(model, batch, threat, starts, started=found)
 
 
 @torch.no_grad()
-def settled(model: nn.Module, batch: Batch, threat: ThreatModel, found: Tensor) -> AttackOutput:
+def settled(
+    model: nn.Module, batch: Batch, threat: ThreatModel, found: Tensor, *, started: Tensor | None = None
+) -> AttackOutput:
     """``found`` (N, C, H, W) where it is adversarial, moved on by :data:`BEYOND` where it still is then.
 
-    Where it is not, the clean image with infinite ``unprojected``. Costs two queries an image.
+    Where it is not, the clean image with infinite ``unprojected``: counted in the flag ``no_start`` where
+    ``started`` (N,) bool is given and false, in ``nothing_found`` elsewhere. Costs two queries an image.
     """
     clean = batch.images
     usable = found.isfinite().all(dim=3).all(dim=2).all(dim=1)
@@ -222,4 +230,11 @@ def settled(model: nn.Module, batch: Batch, threat: ThreatModel, found: Tensor) 
         fooled = model(candidate).argmax(dim=1) != batch.labels
         best = torch.where(fooled[:, None, None, None], candidate, best)
         distance = torch.where(fooled, threat.distance(candidate, clean), distance)
-    return AttackOutput(best, unprojected=distance)
+    return AttackOutput(best, unprojected=distance, flags=_doubts(distance.isinf(), started))
+
+
+def _doubts(missed: Tensor, started: Tensor | None) -> tuple[Flag, ...]:
+    """Why ``missed`` (N,) bool were not broken: an attack that failed at any distance says nothing."""
+    startless = torch.zeros_like(missed) if started is None else missed & ~started
+    counts = {"no_start": int(startless.sum()), "nothing_found": int((missed & ~startless).sum())}
+    return tuple(Flag(kind, _DOUBTS[kind], count) for kind, count in counts.items() if count)

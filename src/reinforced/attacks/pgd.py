@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from reinforced.attacks.base import AttackOutput, AttackSettings, Batch
-from reinforced.attacks.losses import Loss, attack_loss, likely_targets, margin, widened
+from reinforced.attacks.losses import Loss, attack_loss, likely_targets, margin, rounding, widened
 from reinforced.attacks.threat import Norm, ThreatModel, l2_norm
 from reinforced.component import setting
 from reinforced.errors import ReinforcedError
@@ -21,7 +22,8 @@ from reinforced.streams import Stream
 class PGD(AttackSettings):
     """Ascends a loss along its sign (L-inf) or its unit direction (L2), projecting each step.
 
-    Keeps for each image the first misclassified iterate, else the one of the largest margin. Costs
+    Keeps for each image the first iterate misclassified by more than rounding, and drops the image there;
+    else, and with ``keep=strongest``, the iterate of the largest margin. Costs at most
     ``restarts * (steps + 1) * eot`` forward passes and ``restarts * steps * eot`` input gradients an image;
     with ``targeted`` that times the targets, and ``eot`` forward passes more to rank them.
     """
@@ -53,30 +55,55 @@ class PGD(AttackSettings):
     def candidates(self, model: nn.Module, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
         """See :class:`~reinforced.attacks.base.Attack`; ``trace`` has a row an iterate, start by start.
 
+        The last loss of a dropped image is repeated; the trace ends where none is left.
+
         Raises:
             ReinforcedError: the logits carry no gradient to the images, or are too few for ``loss``.
         """
-        length = 2.5 * threat.epsilon / self.steps if self.step is None else self.step
         # An iterate that a randomised model got wrong by a majority of a few draws may be chance.
-        keeper = Keeper(batch.images, strongest=self.keep == "strongest" or self.eot > 1)
-        trace = []
+        strongest = self.keep == "strongest" or self.eot > 1
+        keeper = Keeper(batch.images, strongest=strongest)
+        left = torch.arange(len(batch.labels), device=batch.labels.device)
+        trace: list[Tensor] = []
+        for going in self._starts(model, batch, threat, stream):
+            going.only(left)
+            for taken in range(self.steps + 1):
+                last = taken == self.steps
+                seen = probe(
+                    model, going.x, going.labels, self.loss, going.targets, draws=self.eot, ascend=not last
+                )
+                keeper.offer(going.x, seen.margin, seen.rounding, going.rows)
+                trace.append(trace[-1].index_copy(0, going.rows, seen.loss) if trace else seen.loss)
+                going.gradient = seen.gradient
+                if not strongest:
+                    # What is not a number is worked on: the batch may be to blame.
+                    going.only((~(seen.margin > seen.rounding)).nonzero().squeeze(1))
+                if last or len(going.rows) == 0:
+                    break
+                self._step(going, threat)
+            left = going.rows
+            if len(left) == 0:
+                break
+        return AttackOutput(keeper.images, torch.stack(trace))
+
+    def _starts(
+        self, model: nn.Module, batch: Batch, threat: ThreatModel, stream: Stream
+    ) -> Iterator[_Going]:
+        rows = torch.arange(len(batch.labels), device=batch.labels.device)
         for targets in self._targets(model, batch):
             for _ in range(self.restarts):
+                # Drawn for all images: what one gets must not hang on how many others are left.
                 x = random_start(batch.images, threat, stream) if self.random_start else batch.images
-                velocity = None
-                for taken in range(self.steps + 1):
-                    last = taken == self.steps
-                    seen = probe(model, x, batch.labels, self.loss, targets, draws=self.eot, ascend=not last)
-                    trace.append(seen.loss)
-                    keeper.offer(x, seen.margin)
-                    if last:
-                        break
-                    upward = seen.gradient
-                    if self.momentum:
-                        upward = velocity = accumulate(velocity, upward, self.momentum)
-                    ahead = torch.add(x, direction(upward, threat.norm), alpha=length)
-                    x = threat.project(ahead, batch.images)
-        return AttackOutput(keeper.images, torch.stack(trace))
+                yield _Going(rows, x, batch.images, batch.labels, targets)
+
+    def _step(self, going: _Going, threat: ThreatModel) -> None:
+        length = 2.5 * threat.epsilon / self.steps if self.step is None else self.step
+        assert going.gradient is not None
+        upward = going.gradient
+        if self.momentum:
+            upward = going.velocity = accumulate(going.velocity, upward, self.momentum)
+        ahead = torch.add(going.x, direction(upward, threat.norm), alpha=length)
+        going.x = threat.project(ahead, going.images)
 
     def _targets(self, model: nn.Module, batch: Batch) -> list[Tensor | None]:
         if not self.targeted:
@@ -86,12 +113,40 @@ class PGD(AttackSettings):
         return list(likely_targets(logits, batch.labels, self.target_classes))
 
 
+@dataclass
+class _Going:
+    """The images of a batch that are still attacked: their ``rows`` in it, and what belongs to each."""
+
+    rows: Tensor
+    x: Tensor
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    velocity: Tensor | None = None
+    gradient: Tensor | None = None
+
+    def only(self, chosen: Tensor) -> None:
+        """Go on with these of the rows, in ascending order, alone."""
+        if len(chosen) == len(self.rows):
+            return
+        for name, value in vars(self).items():
+            if value is not None:
+                setattr(self, name, value[chosen])
+
+
 class Probe(NamedTuple):
-    """What the model says of an iterate; ``gradient`` (N, C, H, W) is zero where it was not asked for."""
+    """What the model says of an iterate.
+
+    Attributes:
+        gradient: (N, C, H, W), zero where it was not asked for.
+        loss, margin: (N,).
+        rounding: (N,), how much of the margin another batch size could take.
+    """
 
     gradient: Tensor
     loss: Tensor
     margin: Tensor
+    rounding: Tensor
 
 
 def probe(
@@ -122,12 +177,14 @@ def probe(
     """
     x = x.detach().requires_grad_(ascend)
     gradients: list[Tensor] = []
-    losses, margins = [], []
+    losses, margins, unsure = [], [], []
     for _ in range(draws):
         logits = model(x if view is None else view(x))
         each = attack_loss(loss, logits, labels, targets)
         losses.append(each.detach())
-        margins.append(margin(widened(logits.detach()), labels))
+        z = widened(logits.detach())
+        margins.append(margin(z, labels))
+        unsure.append(rounding(z))
         if ascend:
             if not each.requires_grad:
                 raise ReinforcedError(
@@ -135,7 +192,8 @@ def probe(
                 )
             # The sum, not the mean: an image's gradient must not depend on how many others there are.
             gradients += torch.autograd.grad(each.sum(), x)
-    return Probe(_mean(gradients) if ascend else torch.zeros_like(x), _mean(losses), _mean(margins))
+    gradient = _mean(gradients) if ascend else torch.zeros_like(x)
+    return Probe(gradient, _mean(losses), _mean(margins), _mean(unsure))
 
 
 def _mean(draws: list[Tensor]) -> Tensor:
@@ -143,7 +201,7 @@ def _mean(draws: list[Tensor]) -> Tensor:
 
 
 class Keeper:
-    """The best iterate so far of each image: the first misclassified one, else that of the largest margin.
+    """The best iterate so far of each of N images: the first misclassified, else that of the largest margin.
 
     Args:
         images: (N, C, H, W), kept where nothing is offered.
@@ -152,24 +210,38 @@ class Keeper:
 
     def __init__(self, images: Tensor, *, strongest: bool = False) -> None:
         self.images = images
-        self._ceiling = math.inf if strongest else 0.0
+        self._strongest = strongest
         self._score: Tensor | None = None
 
-    def offer(self, x: Tensor, margin: Tensor) -> None:
-        """Consider the iterate ``x`` (N, C, H, W), whose margin (N,) the model has just given."""
+    def offer(
+        self, x: Tensor, margin: Tensor, rounding: Tensor | float = 0.0, rows: Tensor | None = None
+    ) -> None:
+        """Consider an iterate.
+
+        Args:
+            x: (M, C, H, W).
+            margin: (M,), what the model has just said of it.
+            rounding: a margin up to this much does not count as misclassified yet.
+            rows: (M,) ascending, which of the N images it is of; all if left out, and at the first call.
+        """
         # Asked this way round, margins that are not a number count as broken, as for the runner.
-        score = torch.where(margin <= self._ceiling, margin, math.inf)
+        score = torch.where(margin <= (math.inf if self._strongest else rounding), margin, math.inf)
         if self._score is None:
             self.images, self._score = x, score
             return
+        part = rows is not None and len(rows) < len(self._score)
+        images, best = (self.images[rows], self._score[rows]) if part else (self.images, self._score)
         # Ties go to the later iterate: on a plateau it is at least further along.
-        better = (score >= self._score) & (self._score < math.inf)
-        self.images = torch.where(better[:, None, None, None], x, self.images)
-        self._score = torch.where(better, score, self._score)
+        better = (score >= best) & (best < math.inf)
+        images = torch.where(better[:, None, None, None], x, images)
+        best = torch.where(better, score, best)
+        if rows is not None and part:
+            images, best = self.images.index_copy(0, rows, images), self._score.index_copy(0, rows, best)
+        self.images, self._score = images, best
 
     @property
     def broken(self) -> Tensor:
-        """(N,) bool, done with; without ``strongest``, the images misclassified by a margin above 0."""
+        """(N,) bool, done with; without ``strongest``, the images misclassified by more than rounding."""
         if self._score is None:
             raise RuntimeError("nothing has been offered")
         return self._score == math.inf

@@ -18,6 +18,7 @@ from reinforced.attacks.fmn import FMN
 from reinforced.attacks.hopskipjump import HopSkipJump
 from reinforced.attacks.mifgsm import MIFGSM
 from reinforced.attacks.pgd import PGD
+from reinforced.attacks.pgd_as_released import PGDAsReleased
 from reinforced.attacks.random_search import RandomSearch
 from reinforced.attacks.rays import RayS
 from reinforced.attacks.square import Square
@@ -43,6 +44,9 @@ ATTACKS: dict[str, type[AttackSettings]] = {
 }
 """Every attack that can be chosen by name. A new attack is one file and one name here."""
 
+UNSEALED: dict[str, type[AttackSettings]] = {"pgd-as-released": PGDAsReleased}
+"""What can be chosen like an attack, but is no attack of the sealed runner."""
+
 _FORM = re.compile(r"\s*(?P<kind>[\w-]+)\s*(?:\((?P<options>.*)\))?\s*", re.DOTALL)
 
 
@@ -56,10 +60,11 @@ def parse_attack(text: str) -> AttackSettings:
     if form is None:
         raise ReinforcedError(f"attack {text!r}: write it as name or name(option=value,...)")
     kind = form["kind"]
-    if kind not in ATTACKS:
-        raise ReinforcedError(f"no attack {kind!r}{did_you_mean(kind, ATTACKS)}")
+    known_kinds = ATTACKS | UNSEALED
+    if kind not in known_kinds:
+        raise ReinforcedError(f"no attack {kind!r}{did_you_mean(kind, known_kinds)}")
     values = dict(_option(text, part) for part in (form["options"] or "").split(",") if part.strip())
-    chosen = ATTACKS[kind]
+    chosen = known_kinds[kind]
     try:
         return chosen.model_validate(values)
     except ValidationError as error:

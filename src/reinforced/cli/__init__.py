@@ -7,7 +7,9 @@ from typing import NoReturn
 
 import typer
 
+from reinforced.cli.compare import compare
 from reinforced.cli.evaluate import evaluate, verify
+from reinforced.cli.policy import import_policy
 from reinforced.cli.train import data, list_runs, quickstart, recipe, train
 from reinforced.errors import Interrupted, ReinforcedError
 
@@ -19,15 +21,18 @@ app = typer.Typer(
     help="Image classifiers trained by reinforcement learning, and a judge of their robustness.",
     epilog="Every command takes --debug: show the traceback of an error.",
 )
-for command in (quickstart, train, evaluate, verify, data, recipe):
+for command in (quickstart, train, evaluate, verify, compare, data, recipe):
     app.command()(command)
 app.command("runs")(list_runs)
+app.command("import-policy")(import_policy)
 
 _LISTS = ("--threat", "--attacks", "--surrogates", "--curve")
 
 
 def _spread(arguments: list[str]) -> list[str]:
     """``--attacks a b`` as ``--attacks a --attacks b``: these take all words up to the next option."""
+    if arguments[:1] == ["compare"]:  # it takes one threat, which runs may follow
+        return arguments
     spread: list[str] = []
     current = ""
     for argument in arguments:

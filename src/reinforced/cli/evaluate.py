@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ from reinforced.cli.common import DataOption, DeviceOption, new_table, percent, 
 from reinforced.errors import ReinforcedError
 
 if TYPE_CHECKING:
-    from reinforced.evaluation.records import Evaluation
+    from reinforced.evaluation.records import Evaluation, ReleasedRecord
 
 
 def evaluate(
@@ -40,7 +40,9 @@ def evaluate(
     source: Annotated[str | None, typer.Option(help="Data source [default: the run's].")] = None,
     weights: Annotated[Path | None, typer.Option(help="Of a network by name.")] = None,
     normalize: Annotated[str, typer.Option(help="Of a network by name: none, cifar10, ...")] = "none",
-    checkpoint: Annotated[str, typer.Option(help="Of a run: last, or best by validation.")] = "last",
+    checkpoint: Annotated[
+        str, typer.Option(help="Of a run: last, best, or a kept epoch, such as 20.")
+    ] = "last",
     seed: Annotated[int, typer.Option(help="Of every draw.", min=0)] = 0,
     out: Annotated[Path, typer.Option(help="Folder for networks by name; runs keep their own.")] = Path(
         "evaluations"
@@ -105,6 +107,11 @@ def verify(
             "" if found.survive_8bit is None else f"; {found.survive_8bit:.1%} survive rounding to 8 bit"
         )
         say(f"{folder}: verified, all {found.examples} adversarial examples hold{survival}")
+        for check in found.as_released:
+            say(
+                f"{check.name} ({check.mark}): all {check.images} images lie in {check.threat} and are "
+                f"classified as counted; {percent(check.outside)} of them leave [0,1]"
+            )
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -155,6 +162,8 @@ def _print_evaluation(name: str, found: Evaluation, folder: Path) -> None:
         f"{name} under {found.threat}, {found.images} images: clean {found.clean_accuracy:.1%}, robust "
         f"{found.robust_accuracy:.1%} [{low:.1%}, {high:.1%}] (per-image worst case){own}"
     )
+    if found.as_released:
+        _print_released(found.as_released)
     if found.incomplete:
         say("INCOMPLETE: an attack crashed on some chunks; the robust accuracy is an upper bound")
     for attack in found.attacks:
@@ -176,3 +185,19 @@ def _print_evaluation(name: str, found: Evaluation, folder: Path) -> None:
             "control, more than 10 %"
         )
     say(f"kept in {folder}; check it with `reinforced verify {folder}`")
+
+
+def _print_released(claims: Sequence[ReleasedRecord]) -> None:
+    """A table of their own: in a column with the attacks they would be taken for attacks."""
+    say(f"under {claims[0].threat}, over all {claims[0].images} images:")
+    table = new_table("attack", "left", "outside [0,1]", "median step", "note")
+    for claim in claims:
+        left = percent(claim.accuracy)
+        if claim.interval is not None:
+            left += " [{:.1%}, {:.1%}]".format(*claim.interval)
+        crashes = [f"CRASHED on batch {number} ({said})" for number, said in claim.failed_batches.items()]
+        note = "; ".join([claim.mark, *crashes])
+        table.add_row(claim.name, left, percent(claim.outside), percent(claim.median_step), note)
+    show(table)
+    if any(claim.median_step is not None and claim.median_step < 0.99 for claim in claims):
+        say("median step below 100% of the nominal one: the model's confidence shrinks the steps")

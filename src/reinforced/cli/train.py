@@ -17,17 +17,40 @@ if TYPE_CHECKING:
 
 
 def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", seed: int = 0) -> None:
-    """Train SL and RL classifiers on digits, attack them with PGD, print the table."""
+    """Train SL, RL, SL-adv and RL-adv classifiers on digits, attack them with PGD and AutoAttack."""
+    from rich.console import Console
+
     from reinforced.studies.quickstart import run_quickstart
     from reinforced.training.device import resolve_device
 
-    result = run_quickstart(runs, device=resolve_device(device), seed=seed)
-    table = new_table("model", "clean", f"PGD {result.threat}", "95 % interval", "seconds", "passes", "run")
+    console = Console(stderr=True)
+    with console.status("") as status:
+        status.stop()  # until a model is trained: its own bar is on the screen
+
+        def told(text: str) -> None:
+            status.start()
+            status.update(text)
+
+        result = run_quickstart(runs, device=resolve_device(device), seed=seed, told=told)
+    columns = (
+        "model",
+        "clean",
+        "PGD",
+        "AutoAttack",
+        "worst case",
+        "95 % interval",
+        "seconds",
+        "passes",
+        "run",
+    )
+    table = new_table(*columns)
     for row in result.rows:
         table.add_row(
             row.label,
-            f"{row.clean:.1%}",
-            f"{row.robust:.1%}",
+            percent(row.clean),
+            percent(row.pgd),
+            percent(row.autoattack),
+            percent(row.robust),
             f"[{row.interval[0]:.1%}, {row.interval[1]:.1%}]",
             f"{row.seconds:.1f}",
             f"{row.passes / 1e6:.2f} M",
@@ -35,12 +58,12 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
         )
     show(table)
     say(
-        f"{result.images} test images of digits. PGD: {result.attack}. Seconds and passes (network passes "
-        "over one image: forward 1, full backward 2) are training's.",
-        "PGD alone proves little: a model can hide its gradients from one attack and fall to the next.",
+        f"{result.images} test images of digits under {result.threat}: {', '.join(result.attacks)}. Seconds "
+        "and passes (network passes over one image: forward 1, full backward 2) are training's.",
         "",
         "Next:",
         f"  reinforced runs {runs}",
+        f"  reinforced verify {result.rows[0].run}/evaluations/*/*    # check the examples again",
         "  reinforced recipe                          # all recipes",
         "  reinforced train quickstart/rl phases.0.objective.exploration=0.3 --run runs/explorer",
         "  reinforced train zou2026/cifar10-rl-expected --size cpu data.source=cifar10 data.limit=4577",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -67,15 +69,8 @@ def from_result(result: AttackResult) -> Chunk:
 
 def save_chunk(path: Path, chunk: Chunk) -> None:
     """Write a chunk atomically, compressed."""
-    arrays = {name: getattr(chunk, name).numpy() for name in (*_TENSORS, "adversarial")}
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            **arrays,
-            said=np.array(_said(chunk)),
-            seconds=np.array(chunk.seconds),
-            sha256=np.array(chunk.sha256),
-        )
+    tensors = {name: getattr(chunk, name) for name in (*_TENSORS, "adversarial")}
+    write_part(path, Part(tensors, _said(chunk), chunk.seconds, chunk.sha256))
 
 
 def load_chunk(path: Path) -> Chunk:
@@ -84,9 +79,50 @@ def load_chunk(path: Path) -> Chunk:
     Raises:
         ReinforcedError: the file is damaged, or its contents changed since they were written.
     """
+    part = read_part(path, (*_TENSORS, "adversarial"))
+    counts, flags = json.loads(part.said)
+    return Chunk(
+        **part.tensors,
+        forwards=counts["forwards"],
+        gradients=counts["gradients"],
+        elsewhere=counts["elsewhere"],
+        flags=tuple(Flag(**flag) for flag in flags),
+        seconds=part.seconds,
+        sha256=part.sha256,
+    )
+
+
+class Part(NamedTuple):
+    """A file's content: named tensors, what is said beside them, and the hash of both."""
+
+    tensors: Mapping[str, Tensor]
+    said: str
+    seconds: float
+    sha256: str
+
+
+def write_part(path: Path, part: Part) -> None:
+    """Write a part atomically, compressed."""
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in part.tensors.items()}
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            **arrays,
+            said=np.array(part.said),
+            seconds=np.array(part.seconds),
+            sha256=np.array(part.sha256),
+        )
+
+
+def read_part(path: Path, names: Sequence[str]) -> Part:
+    """Read back a part that has the tensors ``names``, in this order.
+
+    Raises:
+        ReinforcedError: the file is damaged, or its contents changed since they were written.
+    """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            tensors = {name: torch.from_numpy(stored[name]) for name in (*_TENSORS, "adversarial")}
+            tensors = {name: torch.from_numpy(stored[name]) for name in names}
             said = str(stored["said"])
             seconds, sha256 = float(stored["seconds"]), str(stored["sha256"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -95,16 +131,7 @@ def load_chunk(path: Path) -> Chunk:
         raise ReinforcedError(
             f"{path}: its contents changed since they were written; delete it and evaluate again"
         )
-    counts, flags = json.loads(said)
-    return Chunk(
-        **tensors,
-        forwards=counts["forwards"],
-        gradients=counts["gradients"],
-        elsewhere=counts["elsewhere"],
-        flags=tuple(Flag(**flag) for flag in flags),
-        seconds=seconds,
-        sha256=sha256,
-    )
+    return Part(tensors, said, seconds, sha256)
 
 
 def _said(found: AttackResult | Chunk) -> str:

@@ -18,6 +18,9 @@ from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Chunk
 from reinforced.evaluation.preflight import Note
 
+AS_RELEASED = "as released, unclipped: not in the worst case"
+"""What is said of the released procedure wherever its figures are."""
+
 
 @dataclass(frozen=True)
 class AttackRecord:
@@ -51,6 +54,44 @@ class AttackRecord:
 
 
 @dataclass(frozen=True)
+class ReleasedRecord:
+    """What the released procedure claims: it counts by itself, and no figure of the attacks knows of it.
+
+    Attributes:
+        mark: :data:`AS_RELEASED`.
+        threat: the ball without the box, ``unclipped l2:1``.
+        batch: images a batch, part of the procedure.
+        images: all of them, misclassified ones too.
+        broken: rightly classified before, wrongly afterwards.
+        accuracy: share of all images classified rightly afterwards, with its 95 % Clopper-Pearson
+            ``interval``; ``None`` where a batch crashed.
+        outside: share of its images that left [0,1].
+        median_step: length of its steps over the nominal one, median over images and steps: 1 where the
+            faults do not bite.
+        forwards, gradients: passes, in images.
+        failed_batches: batches in which it crashed, with the error.
+        batch_sha256: hashes of the batches, in order; ``sha256`` is theirs together.
+    """
+
+    name: str
+    mark: str
+    threat: str
+    batch: int
+    images: int
+    broken: int
+    accuracy: float | None
+    interval: tuple[float, float] | None
+    outside: float | None
+    median_step: float | None
+    forwards: int
+    gradients: int
+    seconds: float
+    failed_batches: dict[int, str]
+    batch_sha256: tuple[str | None, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Control:
     """The undefended control under the same budget.
 
@@ -75,6 +116,7 @@ class Evaluation:
         interval: its 95 % Clopper-Pearson interval.
         autoattack_accuracy: left by AutoAttack's own cascade over all rightly classified images.
         attacks: in the order they ran.
+        as_released: what the released procedure claims; in no other figure and no other hash.
         incomplete: an attack crashed somewhere, so the figures are upper bounds.
         matrix_sha256: hash of the outcomes of every image under every attack.
         setup: everything that decided the outcome, and its hash under ``sha256``.
@@ -87,6 +129,7 @@ class Evaluation:
     interval: tuple[float, float]
     autoattack_accuracy: float | None
     attacks: tuple[AttackRecord, ...]
+    as_released: tuple[ReleasedRecord, ...]
     notes: tuple[Note, ...]
     incomplete: bool
     control: Control | None

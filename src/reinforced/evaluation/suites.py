@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from reinforced.attacks.base import AttackSettings
+from reinforced.attacks.pgd_as_released import PGDAsReleased
 from reinforced.attacks.spec import parse_attacks
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
@@ -23,22 +25,41 @@ FULL = (
 SUITES = {"quick": QUICK, "standard": STANDARD, "full": FULL}
 
 
-def choose_attacks(names: str | Sequence[str], threat: ThreatModel) -> list[AttackSettings]:
-    """The attacks of a suite (those that know the threat's norm), or the ones listed, cheapest first.
+class Chosen(NamedTuple):
+    """What an evaluation runs: attacks in the sealed runner, and beside them what runs as released."""
+
+    sealed: list[AttackSettings]
+    released: list[PGDAsReleased]
+
+
+def choose_attacks(names: str | Sequence[str], threat: ThreatModel) -> Chosen:
+    """The attacks of the suites named (those that know the threat's norm) and those listed, cheapest first.
+
+    This is the one place that tells the sealed from the unsealed; from here on they are apart.
 
     Raises:
-        ReinforcedError: nothing chosen, an unknown attack or option, or a listed attack without the norm.
+        ReinforcedError: no sealed attack chosen, an unknown attack or option, or a listed attack that does
+            not work under the threat.
     """
     listed = [names] if isinstance(names, str) else list(names)
     if not listed:
         raise ReinforcedError(f"no attacks chosen; give a suite ({', '.join(SUITES)}) or attack names")
-    suite = SUITES.get(listed[0]) if len(listed) == 1 else None
-    attacks = parse_attacks(suite or listed)
-    if suite:
-        attacks = [attack for attack in attacks if threat.norm in attack.norms]
-    for attack in attacks:
-        if threat.norm not in attack.norms:
-            raise ReinforcedError(
-                f"attack {attack.name}: does not work in {threat.norm}, only in {', '.join(attack.norms)}"
-            )
-    return sorted(attacks, key=lambda attack: attack.cost)
+    chosen: dict[str, AttackSettings] = {}
+    for name in listed:
+        for attack in parse_attacks(SUITES.get(name, (name,))):
+            if threat.norm in attack.norms:
+                chosen[attack.name] = attack
+            elif name not in SUITES:
+                raise ReinforcedError(
+                    f"attack {attack.name}: does not work in {threat.norm}, only in {', '.join(attack.norms)}"
+                )
+    attacks = sorted(chosen.values(), key=lambda attack: attack.cost)
+    released = [attack for attack in attacks if isinstance(attack, PGDAsReleased)]
+    for attack in released:
+        attack.check(threat)
+    sealed = [attack for attack in attacks if not isinstance(attack, PGDAsReleased)]
+    if not sealed:
+        raise ReinforcedError(
+            f"attack {released[0].name}: is only shown beside sealed attacks; name one too, such as pgd"
+        )
+    return Chosen(sealed, released)

@@ -26,8 +26,30 @@ BATCH = 37
 DRAWS = 100
 LINF_TOLERANCE = 1e-6
 L2_TOLERANCE = 1e-5
+RELEASED_L2_TOLERANCE = 1e-4
+"""The released clipping sums squares in float32 and keeps no margin for rounding."""
 
 Array = npt.NDArray[Any]
+_KEYS = ("clean_correct", "robust", "attacked", "distances", "unprojected", "adversarial")
+_RELEASED_KEYS = ("correct", "outside", "gradient_norms", "step_ratios", "adversarial")
+
+
+@dataclass(frozen=True)
+class ReleasedCheck:
+    """What ran as released, checked on its own terms: ball without box, predictions at its own batch size.
+
+    Attributes:
+        mark: that it is not in the worst case.
+        threat: the ball, ``unclipped l2:1``.
+        images: whose ball and prediction were recomputed.
+        outside: share of them that left [0,1].
+    """
+
+    name: str
+    mark: str
+    threat: str
+    images: int
+    outside: float | None
 
 
 @dataclass(frozen=True)
@@ -39,11 +61,13 @@ class Verification:
         failures: one line each on those that do not hold; empty means verified.
         survive_8bit: share of the examples still misclassified after rounding to 8 bit (which may move a
             pixel by half a level, out of the ball).
+        as_released: what ran as released; its failures are among the others.
     """
 
     examples: int
     failures: tuple[str, ...]
     survive_8bit: float | None
+    as_released: tuple[ReleasedCheck, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -87,7 +111,67 @@ def verify(folder: Path, model: nn.Module, images: Tensor, labels: Tensor) -> Ve
         rounded = np.round(found * 255) / np.float32(255)
         survived += int((~_right(model, torch.from_numpy(rounded), truth, draws)).sum())
         checked += len(rows)
-    return Verification(checked, tuple(failures), survived / checked if checked else None)
+    released = []
+    for claim in record.get("as_released", []):
+        check, problems = _check_released(folder, claim, model, originals, labels)
+        released.append(check)
+        failures += problems
+    return Verification(checked, tuple(failures), survived / checked if checked else None, tuple(released))
+
+
+def holding(
+    model: nn.Module, originals: Tensor, found: Tensor, labels: Tensor, threat: str, draws: int = 1
+) -> Tensor:
+    """Which examples lie in ball and box and are misclassified, recomputed here: (N,) bool, on the CPU.
+
+    Args:
+        model: in eval mode.
+        originals, found: (N, C, H, W) float32 in [0,1]; the examples ``found`` lie beside their originals.
+        labels: (N,) int64.
+        threat: ``linf:8/255``.
+        draws: predictions an image; an example needs at least half of them wrong.
+    """
+    if not len(labels):
+        return torch.zeros(0, dtype=torch.bool)
+    stored = found.detach().cpu().contiguous()
+    beyond = _outside(stored.numpy().astype(np.float64), originals.cpu().numpy().astype(np.float64), threat)
+    inside = torch.tensor([not how for how in beyond])
+    return inside & ~torch.from_numpy(_right(model, stored, labels.cpu(), draws))
+
+
+def _check_released(
+    folder: Path, claim: dict[str, Any], model: nn.Module, originals: Array, labels: Tensor
+) -> tuple[ReleasedCheck, list[str]]:
+    """Every stored image of a released procedure, and whether the record counts what the files say."""
+    name, size, threat = claim["name"], claim["batch"], claim["threat"]
+    failures: list[str] = []
+    checked, left, kept = 0, 0, 0
+    for number, digest in enumerate(claim["batch_sha256"]):
+        if digest is None:
+            continue
+        label = f"{name}, batch {number}"
+        arrays, problem = _read(folder / _slug(name) / f"batch-{number:04d}.npz", digest, _RELEASED_KEYS)
+        if problem:
+            failures.append(f"{label}: {problem}")
+            continue
+        found, counted = arrays["adversarial"], arrays["correct"]
+        rows = np.arange(number * size, number * size + len(found))
+        beyond = _outside(found.astype(np.float64), originals[rows], threat)
+        failures += [f"{label}, image {row}: {how}" for row, how in zip(rows, beyond, strict=True) if how]
+        right = _right(model, torch.from_numpy(found), labels[torch.from_numpy(rows)], 1, size)
+        failures += [
+            f"{label}, image {row}: is classified {'rightly' if now else 'wrongly'}, counted otherwise"
+            for row, now, before in zip(rows, right, counted, strict=True)
+            if now != before
+        ]
+        flat = found.reshape(len(found), -1)
+        left += int(((flat.min(axis=1) < -LINF_TOLERANCE) | (flat.max(axis=1) > 1 + LINF_TOLERANCE)).sum())
+        checked += len(found)
+        kept += int(counted.sum())
+    if claim["accuracy"] is not None and abs(claim["accuracy"] * claim["images"] - kept) > 0.5:
+        failures.append(f"{name}: {kept} images are right afterwards, not what the record says")
+    share = left / checked if checked else None
+    return ReleasedCheck(name, claim["mark"], threat, checked, share), failures
 
 
 def _examples(folder: Path, record: dict[str, Any]) -> Iterator[tuple[str, Array, Array, str]]:
@@ -95,21 +179,13 @@ def _examples(folder: Path, record: dict[str, Any]) -> Iterator[tuple[str, Array
     size = record["setup"]["chunk"]
     nothing = np.zeros(0, dtype=np.int64)
     for name, digests in record["setup"]["chunk_sha256"].items():
-        slug = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip("-").replace("--", "-")
         for number, digest in enumerate(digests):
             if digest is None:
                 continue
             label = f"{name}, chunk {number}"
-            path = folder / slug / f"chunk-{number:04d}.npz"
-            try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    arrays = {key: stored[key] for key in stored.files}
-                actual = _digest(arrays)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                yield label, nothing, nothing, f"cannot be read ({error})"
-                continue
-            if actual != digest:
-                yield label, nothing, nothing, "its contents are not those that were counted"
+            arrays, problem = _read(folder / _slug(name) / f"chunk-{number:04d}.npz", digest, _KEYS)
+            if problem:
+                yield label, nothing, nothing, problem
                 continue
             counted = arrays["clean_correct"] & ~arrays["robust"]
             broken_among_attacked = counted[arrays["attacked"]]
@@ -117,10 +193,26 @@ def _examples(folder: Path, record: dict[str, Any]) -> Iterator[tuple[str, Array
             yield label, rows, arrays["adversarial"][broken_among_attacked], ""
 
 
-def _digest(arrays: dict[str, Array]) -> str:
+def _slug(name: str) -> str:
+    """An attack's name as its folder."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name).strip("-").replace("--", "-")
+
+
+def _read(path: Path, digest: str, keys: tuple[str, ...]) -> tuple[dict[str, Array], str]:
+    """A file's arrays, or what is wrong with it."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        actual = _digest(arrays, keys)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return {}, f"cannot be read ({error})"
+    return arrays, "" if actual == digest else "its contents are not those that were counted"
+
+
+def _digest(arrays: dict[str, Array], keys: tuple[str, ...] = _KEYS) -> str:
     """The hash that the record keeps, recomputed from the file's arrays."""
     digest = hashlib.sha256(str(arrays["said"]).encode())
-    for key in ("clean_correct", "robust", "attacked", "distances", "unprojected", "adversarial"):
+    for key in keys:
         array = arrays[key]
         digest.update(f"torch.{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -128,21 +220,23 @@ def _digest(arrays: dict[str, Array]) -> str:
 
 
 def _outside(found: Array, originals: Array, threat: str) -> list[str]:
-    """For each image how it leaves ball or box, in words; empty if it does not."""
-    norm, _, radius = threat.partition(":")
+    """For each image how it leaves ball or box (``unclipped`` has none), in words; empty if it does not."""
+    boxed = not threat.startswith("unclipped ")
+    norm, _, radius = threat.removeprefix("unclipped ").partition(":")
     numerator, _, denominator = radius.partition("/")
     epsilon = float(numerator) / float(denominator or 1)
     delta = (found - originals).reshape(len(found), -1)
     if norm == "linf":
         distance, allowed = np.abs(delta).max(axis=1, initial=0), epsilon + LINF_TOLERANCE
     else:
-        distance, allowed = np.sqrt((delta**2).sum(axis=1)), epsilon * (1 + L2_TOLERANCE)
+        tolerance = L2_TOLERANCE if boxed else RELEASED_L2_TOLERANCE
+        distance, allowed = np.sqrt((delta**2).sum(axis=1)), epsilon * (1 + tolerance)
     flat = found.reshape(len(found), -1)
     words = []
     for length, low, high in zip(distance, flat.min(axis=1), flat.max(axis=1), strict=True):
         if not length <= allowed:
             words.append(f"lies {length:.6g} away, outside {threat}")
-        elif low < -LINF_TOLERANCE or high > 1 + LINF_TOLERANCE:
+        elif boxed and (low < -LINF_TOLERANCE or high > 1 + LINF_TOLERANCE):
             words.append(f"has pixels from {low:.6g} to {high:.6g}, outside [0,1]")
         else:
             words.append("")
@@ -150,12 +244,12 @@ def _outside(found: Array, originals: Array, threat: str) -> list[str]:
 
 
 @torch.no_grad()
-def _right(model: nn.Module, images: Tensor, labels: Tensor, draws: int) -> Array:
+def _right(model: nn.Module, images: Tensor, labels: Tensor, draws: int, batch: int = BATCH) -> Array:
     """Which images are classified rightly, by more than half of the draws: (N,) bool."""
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     counts = torch.zeros(len(images))
     for _ in range(draws):
-        predicted = [model(part.to(device)).argmax(1).cpu() for part in images.split(BATCH)]  # type: ignore[no-untyped-call]
+        predicted = [model(part.to(device)).argmax(1).cpu() for part in images.split(batch)]  # type: ignore[no-untyped-call]
         if predicted:
             counts += torch.cat(predicted) == labels
     right: Array = (counts > draws / 2).numpy()

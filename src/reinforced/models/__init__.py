@@ -1,7 +1,7 @@
 """Classifiers: [0, 1] images in, logits out, normalisation inside.
 
-A name is one of :func:`names`, ``timm:NAME`` for any of timm's networks, or ``module:function`` for
-your own.
+A name is one of :func:`names`, ``mlp:ACTIVATION-WIDTH-...``, ``timm:NAME`` for any of timm's networks, or
+``module:function`` for your own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from reinforced.models.cnn6_small import cnn6_small
 from reinforced.models.dry_run import dry_run
 from reinforced.models.keras_cnn import keras_cnn
 from reinforced.models.layers import Shape
+from reinforced.models.mlp import mlp
 from reinforced.models.preact_resnet import preact_resnet18
 from reinforced.models.resnet import resnet18_cifar
 from reinforced.models.timm_models import timm_network
@@ -59,7 +60,7 @@ def build(
     """A classifier in train mode on the CPU; its first weights come from torch's global generator.
 
     Args:
-        name: a built-in network, ``timm:NAME`` or ``module:function``.
+        name: a built-in network, ``mlp:tanh-64-64``, ``timm:NAME`` or ``module:function``.
         shape: (C, H, W) of the images.
         classes: number of classes K.
         pretrained: start from timm's own weights (``timm:NAME`` only).
@@ -93,6 +94,8 @@ def _network(name: str, shape: Shape, classes: int, pretrained: bool) -> nn.Modu
         raise ReinforcedError(f"no pretrained weights for {name!r}; give weights=FILE, or a timm:NAME model")
     if name in _BUILT_IN:
         return _BUILT_IN[name](shape, classes)
+    if name.startswith("mlp:"):
+        return mlp(name.removeprefix("mlp:"), shape, classes)
     if ":" in name:
         return user_network(name, shape, classes)
     hint = did_you_mean(name, names())

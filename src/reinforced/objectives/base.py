@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -19,11 +19,13 @@ class Rollout:
         actions: (S, B) int64 class indices.
         rewards: (S, B) float.
         log_behaviour: (S, B) log-probability of each action under the marginal behaviour policy.
+        log_policy: (S, B) log-probability of each action under the policy that acted, exploration left out.
     """
 
     actions: Tensor
     rewards: Tensor
     log_behaviour: Tensor
+    log_policy: Tensor
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class LossTerms:
 
     Attributes:
         loss: scalar, with gradient; the mean over the batch.
-        metrics: detached scalars on the logits' device, each a mean over the batch.
+        metrics: detached scalars on the logits' device, each a mean over the batch; the names never change
+            during a phase.
     """
 
     loss: Tensor
@@ -46,11 +49,35 @@ class Objective(Protocol):
     def kind(self) -> str:
         """The name a recipe selects it by."""
 
+    @property
+    def updates(self) -> int:
+        """Gradient steps taken on one rollout of a batch: new logits each, the same rollout."""
+
+    def at(self, progress: float) -> Objective:
+        """The objective in force at ``progress`` of its phase, 0 at its first update and 1 at its end."""
+
     def rollout(self, logits: Tensor, labels: Tensor, stream: Stream) -> Rollout | None:
         """Act once on every image: logits (B, K), labels (B,). ``None`` where nothing is sampled."""
 
     def loss(self, logits: Tensor, labels: Tensor, rollout: Rollout | None) -> LossTerms:
         """The loss whose gradient the optimiser follows; rollout is what :meth:`rollout` returned."""
+
+
+class Steady:
+    """Part of an objective that is the same during its whole phase."""
+
+    def at(self, progress: float) -> Self:  # noqa: ARG002
+        """Itself, whatever the progress."""
+        return self
+
+
+class SingleUpdate(Steady):
+    """Part of an objective that is steady and takes one gradient step on a batch, as most do."""
+
+    @property
+    def updates(self) -> int:
+        """One."""
+        return 1
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reinforced.component import Component, setting
-from reinforced.objectives.base import LossTerms, Rollout, at_least_float32
+from reinforced.objectives.base import LossTerms, Rollout, SingleUpdate, at_least_float32
+from reinforced.objectives.probability import describe
 from reinforced.streams import Stream
 
 
-class CrossEntropy(Component):
+class CrossEntropy(SingleUpdate, Component):
     """Mean of ``-log softmax(logits)[label]``, optionally against smoothed labels.
 
     With smoothing s the target is ``(1 - s) * onehot + s / K`` (Szegedy et al. 2016, section 7).
@@ -30,6 +31,4 @@ class CrossEntropy(Component):
         """Logits (B, K), labels (B,) to the mean cross-entropy in nats."""
         logits = at_least_float32(logits)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        pi = torch.softmax(logits.detach(), dim=-1)
-        right = pi.gather(1, labels[:, None]).mean()
-        return LossTerms(loss, {"p_correct": right, "entropy": torch.special.entr(pi).sum(-1).mean()})
+        return LossTerms(loss, describe(torch.softmax(logits.detach(), dim=-1), labels))

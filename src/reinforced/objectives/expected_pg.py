@@ -6,12 +6,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from reinforced.objectives.base import LossTerms, Rollout
+from reinforced.objectives.base import LossTerms, Rollout, SingleUpdate
 from reinforced.objectives.policy import RewardObjective
+from reinforced.objectives.probability import describe
 from reinforced.streams import Stream
 
 
-class ExpectedPG(RewardObjective):
+class ExpectedPG(SingleUpdate, RewardObjective):
     """``-sum_a q(a) r(a) log pi(a)`` with q held constant: the mean of infinitely many REINFORCE losses.
 
     q is the behaviour b, or the policy itself under importance correction. With reward 1/0 and no
@@ -27,14 +28,15 @@ class ExpectedPG(RewardObjective):
 
     def loss(self, logits: Tensor, labels: Tensor, rollout: Rollout | None) -> LossTerms:  # noqa: ARG002
         """Logits (B, K), labels (B,) to the expected surrogate loss; logs the expected reward under b."""
-        pi, log_pi = self.policy(logits)
-        detached = pi.detach()
-        behaviour = self.behaviour(detached)
-        weights = detached if self.importance else behaviour
+        log_pi = self.log_policy(logits)
+        pi = log_pi.detach().exp()
+        behaviour = self.behaviour(pi)
+        weighted = (pi if self.importance else behaviour) * self.floored(log_pi)
         right, wrong = self.reward
         at_label = labels[:, None]
-        gained = (right - wrong) * (weights * log_pi).gather(1, at_label)[:, 0]
+        gained = (right - wrong) * weighted.gather(1, at_label)[:, 0]
         if wrong:
-            gained = gained + wrong * (weights * log_pi).sum(-1)
+            gained = gained + wrong * weighted.sum(-1)
         reward = wrong + (right - wrong) * behaviour.gather(1, at_label).mean()
-        return LossTerms(-gained.mean(), {"reward": reward, **self.describe(pi, labels)})
+        loss = self.with_bonus(-gained.mean(), log_pi)
+        return LossTerms(loss, {"reward": reward, **describe(pi, labels)})

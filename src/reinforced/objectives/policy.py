@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import field_validator, model_validator
@@ -15,7 +15,7 @@ NAMED_REWARDS = {"zero_one": (1.0, 0.0), "plus_minus": (1.0, -1.0)}
 
 
 class RewardObjective(Component):
-    """Settings common to ``reinforce`` and ``expected_pg``: the reward and the epsilon-greedy behaviour.
+    """Settings of the objectives with a reward: that reward, and the epsilon-greedy behaviour that earns it.
 
     The policy is ``pi = softmax(logits / temperature)``; the behaviour acts by
     ``b = (1 - exploration) * base + exploration / K`` with ``base`` the policy itself (``sampled``) or
@@ -48,6 +48,13 @@ class RewardObjective(Component):
         lt=1,
         source="Zou et al. 2026, released code: 1e-6",
     )
+    entropy_bonus: float = setting(
+        0.0,
+        "weight of the policy's mean entropy, subtracted from the loss",
+        ge=0,
+        unit="reward/nat",
+        source="Mnih et al. 2016: 0.01",
+    )
 
     @field_validator("reward", mode="before")
     @classmethod
@@ -59,18 +66,23 @@ class RewardObjective(Component):
         return value
 
     @model_validator(mode="after")
-    def _sensible(self) -> RewardObjective:
+    def _sensible(self) -> Self:
         if self.reward[0] <= self.reward[1]:
             raise ValueError(f"the right class must earn more than a wrong one, got {list(self.reward)}")
         if self.importance and self.action == "argmax" and self.exploration == 0:
             raise ValueError("importance correction of argmax actions needs exploration > 0")
         return self
 
-    def policy(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """The policy and its log (floored where asked), in float32 or better: (B, K) each, with gradient."""
-        log_pi = torch.log_softmax(at_least_float32(logits) / self.temperature, dim=-1)
-        pi = log_pi.exp()
-        return pi, (torch.log(pi + self.log_floor) if self.log_floor else log_pi)
+    def log_policy(self, logits: Tensor) -> Tensor:
+        """``log pi`` of logits (B, K), in float32 or better, with gradient.
+
+        Once a loss: gradients of two would be added in the logits' own precision, which may be half.
+        """
+        return torch.log_softmax(at_least_float32(logits) / self.temperature, dim=-1)
+
+    def floored(self, log_pi: Tensor) -> Tensor:
+        """``log(pi + log_floor)``, of any shape."""
+        return torch.log(log_pi.exp() + self.log_floor) if self.log_floor else log_pi
 
     def base(self, pi: Tensor) -> Tensor:
         """What the behaviour does when it does not explore: (B, K) probabilities."""
@@ -87,8 +99,9 @@ class RewardObjective(Component):
         right, wrong = self.reward
         return torch.where(actions == labels, right, wrong)
 
-    def describe(self, pi: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Metrics of the policy: mean probability of the right class, and mean entropy in nats."""
-        pi = pi.detach()
-        right = pi.gather(1, labels[:, None]).mean()
-        return {"p_correct": right, "entropy": torch.special.entr(pi).sum(-1).mean()}
+    def with_bonus(self, loss: Tensor, log_pi: Tensor) -> Tensor:
+        """The loss less ``entropy_bonus`` times the policy's mean entropy in nats (Williams & Peng 1991)."""
+        if not self.entropy_bonus:
+            return loss
+        # not entr(pi), whose gradient is infinite where pi underflows to 0
+        return loss + self.entropy_bonus * (log_pi.exp() * log_pi).sum(-1).mean()

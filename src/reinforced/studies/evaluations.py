@@ -19,8 +19,9 @@ from reinforced.attacks.threat import BUDGETS, ThreatModel
 from reinforced.attacks.transfer import Transfer
 from reinforced.errors import ReinforcedError, did_you_mean
 from reinforced.evaluation.curves import Point, over_epsilon, over_steps, transfer_matrix
-from reinforced.evaluation.evaluate import evaluate, folder_name
+from reinforced.evaluation.evaluate import evaluate
 from reinforced.evaluation.gallery import gallery
+from reinforced.evaluation.job import folder_name
 from reinforced.evaluation.records import Evaluation, read_evaluation
 from reinforced.evaluation.verify import Verification, verify
 from reinforced.files import write_json
@@ -47,7 +48,7 @@ def threats(names: Sequence[str]) -> list[ThreatModel]:
 def evaluate_subject(
     subject: Subject, threat: ThreatModel, plan: Plan, told: Callable[[str, int, int], None]
 ) -> tuple[Path, Evaluation | None]:
-    """Run a plan; the folder's name holds the threat, the attacks and the number of images."""
+    """Run a plan; the folder's name holds threat, attacks, images and checkpoint."""
     transfers: list[Attack] = [
         Transfer({name: model}, MIFGSM()) for name, model in plan.surrogates.items() if name != subject.name
     ]
@@ -55,6 +56,8 @@ def evaluate_subject(
     label = names if len(names) <= 40 and "(" not in names else hashlib.sha256(names.encode()).hexdigest()[:8]
     parts = [folder_name(label), str(len(subject.labels)), *(["all"] if plan.run_all else [])]
     parts += ["transfer"] if transfers else []
+    parts += [f"epoch-{subject.checkpoint}"] if subject.checkpoint.isdecimal() else []
+    parts += [subject.checkpoint] if subject.checkpoint == "best" else []
     folder = subject.folder / folder_name(str(threat)) / "-".join(parts)
     found = evaluate(
         subject.model,
@@ -110,6 +113,7 @@ def verify_folder(folder: Path, device: torch.device) -> Verification:
             "examples": found.examples,
             "survive_8bit": found.survive_8bit,
             "failures": list(found.failures[:100]),
+            "as_released": [asdict(check) for check in found.as_released],
         },
     )
     return found

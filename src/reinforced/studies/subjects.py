@@ -23,7 +23,7 @@ class Source:
         size: side of the images, px.
         weights: for a network by name: file of weights.
         normalize: for a network by name: its normalisation.
-        checkpoint: of a run: ``last`` or ``best``.
+        checkpoint: of a run: ``last``, ``best``, or the number of a kept epoch.
         images: the first so many test images; all if left out.
         root: folder of data sets.
     """
@@ -39,7 +39,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in eval mode on its device, its test images (float32 in [0,1]) and where its results go."""
+    """A model in eval mode on its device, its test images (float32 in [0,1]) and where its results go.
+
+    ``checkpoint`` is which of a run's weights these are.
+    """
 
     name: str
     model: nn.Module
@@ -47,6 +50,7 @@ class Subject:
     labels: Tensor
     classes: tuple[str, ...]
     folder: Path
+    checkpoint: str = "last"
 
 
 def load_subject(named: str, source: Source, device: torch.device, out: Path) -> Subject:
@@ -85,4 +89,4 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
         )
     folder = path / "evaluations" if is_run else out / named.replace(":", "-").replace("/", "-")
     name = path.name if is_run else named
-    return Subject(name, model.eval().to(device), images, labels, dataset.classes, folder)
+    return Subject(name, model.eval().to(device), images, labels, dataset.classes, folder, source.checkpoint)

@@ -40,12 +40,15 @@ def batches(split: Split, order: Tensor, size: int, device: torch.device) -> Ite
 
 
 @torch.no_grad()
-def count_correct(model: nn.Module, split: Split, device: torch.device, *, size: int = 512) -> int:
-    """How many of a split's images the model classifies right, in eval mode; the mode is put back."""
+def count_correct(
+    model: nn.Module, split: Split, device: torch.device, *, size: int = 512, limit: int | None = None
+) -> int:
+    """How many of a split's (first ``limit``) images the model gets right, in eval mode; it is put back."""
     training = model.training
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    for images, labels in batches(split, torch.arange(len(split), device=split.labels.device), size, device):
+    order = torch.arange(len(split), device=split.labels.device)[:limit]
+    for images, labels in batches(split, order, size, device):
         correct += (model(to_float(images)).argmax(1) == labels).sum()
     model.train(training)
     return int(correct)

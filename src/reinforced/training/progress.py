@@ -22,6 +22,9 @@ class Reporter(Protocol):
     def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
         """An epoch ended with this row of metrics, of so many epochs."""
 
+    def note(self, text: str) -> None:
+        """Something happened that the user must know."""
+
 
 class Silent:
     """Says nothing."""
@@ -33,6 +36,9 @@ class Silent:
         """Nothing."""
 
     def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
         """Nothing."""
 
 
@@ -54,11 +60,19 @@ class Bar:
         """Show the last epoch's figures beside the bar, and print them as a line where asked."""
         figures = (
             f"loss {row['loss']:.4f}  train {row['train_accuracy']:.1%}  "
-            f"validation {row['validation_accuracy']:.1%}  {row['images_per_second']:,.0f} images/s"
+            f"validation {row['validation_accuracy']:.1%}  "
         )
+        robust = row.get("robust_validation_accuracy", row.get("robust_train_accuracy"))
+        if robust is not None:
+            figures += f"robust {robust:.1%}  "
+        figures += f"{row['images_per_second']:,.0f} images/s"
         self._progress.update(self._task, figures=figures)
         if self._lines:
-            self._console.print(f"epoch {row['epoch']}/{epochs}  {figures}", highlight=False)
+            self._console.print(f"epoch {row['epoch']}/{epochs}  {figures}", highlight=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Print it as a line of its own."""
+        self._console.print(text, highlight=False, style="yellow", soft_wrap=True)
 
 
 @contextmanager

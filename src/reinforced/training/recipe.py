@@ -9,9 +9,11 @@ from pydantic import Field, model_validator
 from reinforced.component import Component, setting
 from reinforced.data import Augment
 from reinforced.objectives import AnyObjective, CrossEntropy
-from reinforced.training.adversaries import AnyAdversary, NoAdversary
+from reinforced.regularisers import AnyRegulariser
+from reinforced.training.adversaries import AnyAdversary, NoAdversary, Passes
 from reinforced.training.averaging import AnyAveraging
 from reinforced.training.optimizers import AdamW, AnyOptimizer
+from reinforced.training.probe import Probe
 from reinforced.training.schedules import AnySchedule, Constant
 
 SCHEMA = 1
@@ -39,19 +41,47 @@ class ModelSettings(Component):
 
 
 class Phase(Component):
-    """A stretch of training with one objective, adversary and schedule."""
+    """A stretch of training with one objective, adversary and schedule; regularisers add to any of them."""
 
     epochs: int = setting(..., "length", unit="epochs", ge=1)
     objective: AnyObjective = setting(CrossEntropy(), "what the classifier is rewarded for")
     adversary: AnyAdversary = setting(NoAdversary(), "which images a step sees")
+    regularisers: tuple[AnyRegulariser, ...] = setting((), "penalties added to the loss, one of a kind")
     schedule: AnySchedule = setting(Constant(), "of the learning rate, over this phase")
     lr: float | None = setting(None, "base learning rate here, in place of the optimiser's", gt=0)
+
+    @model_validator(mode="after")
+    def _combines(self) -> Phase:
+        reason = self.adversary.refuses(self.objective)
+        if reason:
+            raise ValueError(reason)
+        kinds = [regulariser.kind for regulariser in self.regularisers]
+        twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+        if twice is not None:
+            raise ValueError(f"regulariser {twice} is given twice; add up the strengths")
+        return self
+
+    @property
+    def passes(self) -> Passes:
+        """What a step costs, an image of its batch."""
+        replay = self.adversary.passes()
+        penalties = Passes(regulariser=sum(regulariser.passes for regulariser in self.regularisers))
+        update = Passes(forward=replay.forward, backward=replay.backward) + penalties
+        return (update * self.objective.updates + Passes(crafting=replay.crafting)) * self.adversary.replays
 
 
 class EarlyStopping(Component):
     """Stop when validation accuracy has not risen for a while."""
 
     patience: int = setting(..., "epochs without a new best before stopping", unit="epochs", ge=1)
+
+
+class Budget(Component):
+    """Compute to train for, so that methods of different cost can be compared at the same."""
+
+    passes: float = setting(
+        ..., "of the whole run: passes an image (forward 1, backward 2, ...) times images", gt=0
+    )
 
 
 class Recipe(Component):
@@ -69,6 +99,9 @@ class Recipe(Component):
     gradient_clip: float | None = setting(None, "largest gradient norm, longer ones are scaled", gt=0)
     phases: tuple[Phase, ...] = setting(..., "run one after the other", min_length=1)
     averaging: AnyAveraging | None = setting(None, "weights to evaluate and keep in place of the last ones")
+    budget: Budget | None = setting(None, "train the last phase until this much is spent, not its epochs")
+    probe: Probe | None = setting(None, "check robustness after each epoch")
+    keep_every: int | None = setting(None, "keep each so many epochs' weights", unit="epochs", ge=1)
     early_stopping: EarlyStopping | None = setting(None, "stop before the last epoch")
     precision: Literal["auto", "float32", "bf16"] = setting(
         "auto", "auto is bf16 where the hardware is fast at it, else float32"
@@ -81,7 +114,16 @@ class Recipe(Component):
             raise ValueError("swa averages the last epochs, which early_stopping may never reach; choose one")
         return self
 
+    @model_validator(mode="after")
+    def _compiles(self) -> Recipe:
+        twice = [one.kind for phase in self.phases for one in phase.regularisers if one.needs_input_gradient]
+        if self.compile and twice:
+            raise ValueError(
+                f"compiled code cannot be differentiated twice, as {twice[0]} does; set compile=false"
+            )
+        return self
+
     @property
     def epochs(self) -> int:
-        """Epochs of all phases."""
+        """Epochs of all phases; a budget may make them more or fewer."""
         return sum(phase.epochs for phase in self.phases)

@@ -95,7 +95,7 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 def recipe_fields() -> Iterator[tuple[str, str, str, str, str]]:
     """Every field a recipe can have: (path, type or choices and unit, default, description, source)."""
-    yield from _describe(Recipe, "")
+    yield from _describe(Recipe, "", {})
 
 
 def _shipped() -> Path:
@@ -231,7 +231,9 @@ def _explain(error: ErrorDetails) -> str:
     return f"{where}: {message}, got {given if len(given) <= 60 else given[:57] + '...'}"
 
 
-def _describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str, str]]:
+def _describe(
+    model: type[BaseModel], prefix: str, seen: dict[type[BaseModel], str]
+) -> Iterator[tuple[str, str, str, str, str]]:
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
         extra = typing.cast(dict[str, str], field.json_schema_extra or {})
@@ -246,7 +248,11 @@ def _describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, s
             summary = (part.__doc__ or "").strip().splitlines()[0]
             here = f"{path}{'.N' if many else ''}{tag}"
             yield here, "", "", f"{field.description or ''}: {summary}", ""
-            yield from _describe(part, f"{here}.")
+            if part in seen:  # an adversary within an adversary, say
+                yield f"{here}.*", "", "", f"the fields of {seen[part]}", ""
+                continue
+            seen[part] = here
+            yield from _describe(part, f"{here}.", seen)
 
 
 def _shown(value: Any) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 from reinforced.errors import ReinforcedError
 from reinforced.files import write_json, write_text
 from reinforced.training.checkpoint import load_checkpoint
+from reinforced.training.plan import plan
 from reinforced.training.recipe import Recipe
 from reinforced.training.recipes import recipe_yaml, validate_recipe
 
@@ -25,8 +26,9 @@ class RunDirectory:
     """Paths and plain files of one run.
 
     ``recipe.yaml`` (resolved), ``environment.json``, ``metrics.jsonl`` (a row an epoch),
-    ``checkpoints/{last,best}.safetensors`` (weights), ``checkpoints/state.safetensors`` (all that resuming
-    needs) and, once finished, ``summary.json``.
+    ``checkpoints/{last,best,epoch-0020,...}.safetensors`` (weights), ``checkpoints/state.safetensors`` and
+    ``checkpoints/good.safetensors`` (what resuming and rolling back need) and, once finished,
+    ``summary.json``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,8 +36,15 @@ class RunDirectory:
         self.state = path / "checkpoints" / "state.safetensors"
 
     def weights(self, which: str) -> Path:
-        """Where the weights ``last`` or ``best`` lie."""
-        return self.path / "checkpoints" / f"{which}.safetensors"
+        """Where the weights ``last``, ``best`` or of an epoch (``"20"``) lie."""
+        name = f"epoch-{int(which):04d}" if which.isdecimal() else which
+        return self.path / "checkpoints" / f"{name}.safetensors"
+
+    @property
+    def kept_epochs(self) -> list[int]:
+        """The epochs whose weights ``keep_every`` has kept so far."""
+        files = (self.path / "checkpoints").glob("epoch-*.safetensors")
+        return sorted(int(file.stem.removeprefix("epoch-")) for file in files)
 
     @property
     def recipe(self) -> Recipe:
@@ -142,12 +151,13 @@ class RunDirectory:
         write_json(self.path / "summary.json", summary)
 
 
-def load_model(run: Path, *, which: str = "last") -> nn.Module:
+def load_model(run: Path, *, which: str | int = "last") -> nn.Module:
     """A finished or running run's classifier, in eval mode on the CPU.
 
     Args:
         run: the run directory.
-        which: ``last`` or ``best`` (by clean validation accuracy).
+        which: ``last``, ``best`` (by clean validation accuracy, or by what ``probe.select`` says), or the
+            number of an epoch that ``keep_every`` has kept.
 
     Raises:
         ReinforcedError: no run there, no such weights yet, or a corrupt file.
@@ -155,8 +165,11 @@ def load_model(run: Path, *, which: str = "last") -> nn.Module:
     from reinforced.models import build  # noqa: PLC0415 - listing runs needs no network code
 
     directory = RunDirectory(run)
-    recipe = directory.recipe
-    tensors, values = load_checkpoint(directory.weights(which))
+    recipe, file = directory.recipe, directory.weights(str(which))
+    if which not in ("last", "best") and not file.is_file():
+        kept = ", ".join(map(str, directory.kept_epochs)) or "none (the recipe's keep_every keeps them)"
+        raise ReinforcedError(f"{run} has no weights {which!s}; choose last, best, or a kept epoch: {kept}")
+    tensors, values = load_checkpoint(file)
     channels, height, width = values["shape"]
     model = build(
         recipe.model.name,
@@ -168,7 +181,7 @@ def load_model(run: Path, *, which: str = "last") -> nn.Module:
         model.load_state_dict(tensors)
     except RuntimeError:
         raise ReinforcedError(
-            f"{directory.weights(which)} does not fit {recipe.model.name}: has its code changed since?"
+            f"{file} does not fit {recipe.model.name}: has its code changed since?"
         ) from None
     return model.eval()
 
@@ -229,13 +242,20 @@ def _overview(run: RunDirectory) -> RunOverview:
         recipe.size,
         recipe.seed,
         last.get("epoch", 0),
-        recipe.epochs,
+        _epochs(recipe, rows),
         last.get("validation_accuracy"),
         summary["test_accuracy"] if summary else None,
         last.get("passes", 0.0),
         last.get("seconds", 0.0),
         state,
     )
+
+
+def _epochs(recipe: Recipe, rows: list[dict[str, Any]]) -> int:
+    if recipe.budget is None or not rows:
+        return recipe.epochs
+    # The first epoch's images, whole batches of them, are all that the plan needs of the data.
+    return plan(recipe, round(rows[0]["passes"] / recipe.phases[0].passes.total)).epochs
 
 
 def _first_difference(old: Any, new: Any, where: str = "") -> str:

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
+from reinforced.training.adversaries import Passes
 from reinforced.training.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -20,19 +21,47 @@ class Place:
     """Where a run is: the counters that are not tensors.
 
     ``data_sha256`` and ``precision`` are those the run began with and keeps; ``epoch`` counts finished
-    epochs of the run, ``batch`` finished batches of the one under way.
+    epochs of the run, ``batch`` finished batches of the one under way. ``step_flops`` are those of one step
+    of each phase; ``best_accuracy`` and ``best_probe`` the highest so far of what chooses the best weights,
+    and of accuracy under PGD on training images.
     """
 
     data_sha256: str
     precision: str
     epoch: int = 0
     batch: int = 0
-    passes: float = 0.0
+    forward_passes: float = 0.0
+    backward_passes: float = 0.0
+    crafting_passes: float = 0.0
+    regulariser_passes: float = 0.0
+    flops: float = 0.0
+    step_flops: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     best_accuracy: float = -1.0
     best_epoch: int = 0
+    best_probe: float = 0.0
+    rollbacks: int = 0
     stopped: bool = False
+
+    def spend(self, passes: Passes, flops: float) -> None:
+        """Add a step's cost: passes times images, and floating-point operations."""
+        self.forward_passes += passes.forward
+        self.backward_passes += passes.backward
+        self.crafting_passes += passes.crafting
+        self.regulariser_passes += passes.regulariser
+        self.flops += flops
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """The run's compute so far, by the names it is logged under; ``passes`` is the sum."""
+        parts = {
+            "forward_passes": self.forward_passes,
+            "backward_passes": self.backward_passes,
+            "crafting_passes": self.crafting_passes,
+            "regulariser_passes": self.regulariser_passes,
+        }
+        return {"passes": sum(parts.values()), **parts, "flops": self.flops}
 
 
 @dataclass
@@ -46,12 +75,11 @@ class State:
     place: Place
     order: Tensor | None = None
     sums: dict[str, Tensor] = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write everything atomically to one file."""
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        tensors = self._weights()
         tensors |= {f"stream.{name}": stream.get_state() for name, stream in self.streams.items()}
         tensors |= {f"sums.{name}": value for name, value in self.sums.items()}
         tensors["global.cpu"] = torch.get_rng_state()
@@ -59,18 +87,30 @@ class State:
             tensors["global.cuda"] = torch.cuda.get_rng_state()
         if self.order is not None:
             tensors["order"] = self.order
-        optimizer = self.optimizer.state_dict()
-        for index, slots in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
         save_checkpoint(path, tensors, {"place": asdict(self.place)})
 
-    def load(self, path: Path) -> None:
-        """Put everything back as :meth:`save` found it, memory layout included.
+    def _weights(self) -> dict[str, Tensor]:
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        tensors |= {f"memory.{name}": value for name, value in self.memory.items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        return tensors
+
+    def save_weights(self, path: Path) -> None:
+        """Write what training has learned, without its place and random streams, atomically to one file."""
+        save_checkpoint(path, self._weights(), {})
+
+    def load_weights(self, path: Path) -> None:
+        """Put back what :meth:`save_weights` wrote.
 
         Raises:
-            ReinforcedError: the file is corrupt, or of another network.
+            ReinforcedError: the file is missing, corrupt, or of another network.
         """
-        tensors, values = load_checkpoint(path)
+        self._put_back(load_checkpoint(path)[0], path)
+
+    def _put_back(self, tensors: dict[str, Tensor], path: Path) -> None:
         try:
             self.network.load_state_dict(_part(tensors, "network."))
             if self.average is not None:
@@ -79,6 +119,19 @@ class State:
             raise ReinforcedError(
                 f"{path} holds another network's state; give this run its own --run DIR"
             ) from None
+        device = next(self.network.parameters()).device
+        self.memory.clear()
+        self.memory |= {name: value.to(device) for name, value in _part(tensors, "memory.").items()}
+        self._load_optimizer(_part(tensors, "optimizer."))
+
+    def load(self, path: Path) -> None:
+        """Put everything back as :meth:`save` found it, memory layout included.
+
+        Raises:
+            ReinforcedError: the file is corrupt, or of another network.
+        """
+        tensors, values = load_checkpoint(path)
+        self._put_back(tensors, path)
         for name, stream in self.streams.items():
             stream.set_state(tensors[f"stream.{name}"])
         torch.set_rng_state(tensors["global.cpu"])
@@ -87,7 +140,6 @@ class State:
         device = next(self.network.parameters()).device
         self.sums = {name: value.to(device) for name, value in _part(tensors, "sums.").items()}
         self.order = tensors.get("order")
-        self._load_optimizer(_part(tensors, "optimizer."))
         self.place = Place(**values["place"])
 
     def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:

@@ -1,80 +1,159 @@
-"""One update: views, rollout, loss, gradient, check, step."""
+"""One training step: views, rollouts, loss, gradient, check, update; repeated where a method says so."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from reinforced.objectives import LossTerms, Objective, Rollout
+from reinforced.regularisers import twice_differentiable
 from reinforced.streams import Stream
+from reinforced.training.adversaries import Trainee, View
 from reinforced.training.recipe import Phase
 
 
 @dataclass(frozen=True)
 class Update:
-    """What an update did, all on the device: nothing here waits for it.
+    """What a step did, all on the device: nothing here waits for it.
 
     Attributes:
-        sums: metric name to its sum over the batch's images.
-        finite: scalar bool; where false the update was not made.
-        passes: network passes an image (forward 1, input gradient 1, full backward 2).
+        sums: metric name to its sum over the batch's images, a mean over the step's updates.
+        finite: scalar bool; where false, an update was not made.
     """
 
     sums: dict[str, Tensor]
     finite: Tensor
-    passes: float
 
 
-def update(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    phase: Phase,
-    *,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    exploration: Stream,
-    adversary: Stream,
-    gradient_clip: float | None,
-    precision: str,
-) -> Update:
-    """Train the model once on images (B, C, H, W) in [0,1] and labels (B,).
+@dataclass
+class Acting:
+    """The objective's loss on views of one batch, each acted on once and remembered."""
 
-    The crafting goes through the unwrapped network, the trained forward through ``model`` as accelerate
-    prepared it, both in ``precision`` (float32 or bf16). A non-finite loss or gradient leaves the weights as
-    they are.
+    objective: Objective
+    labels: Tensor
+    exploration: Stream
+    rollouts: dict[int, Rollout | None] = field(default_factory=dict)
+
+    def __call__(self, position: int, logits: Tensor) -> LossTerms:
+        """The loss on the view of this position; see :data:`reinforced.training.adversaries.base.Terms`."""
+        if position not in self.rollouts:
+            self.rollouts[position] = self.objective.rollout(logits.detach(), self.labels, self.exploration)
+        return self.objective.loss(logits, self.labels, self.rollouts[position])
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """What a phase's steps have in common.
+
+    Attributes:
+        trainee: the network.
+        phase: adversary and regularisers; the objective is given anew for each step.
+        optimizer: as accelerate prepared it.
+        accelerator: makes the backward pass.
+        streams: ``exploration``, ``adversary`` and ``regulariser``.
+        memory: what adversaries keep from step to step.
+        gradient_clip: longest gradient norm, or ``None``.
     """
-    network = accelerator.unwrap_model(model)
-    autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16")
-    with autocast:
-        views = phase.adversary.views(network, images, labels, phase.objective, adversary)
-    total = torch.zeros((), device=images.device)
-    sums: dict[str, Tensor] = {}
-    for position, view in enumerate(views.trained):
-        with autocast:
-            logits = model(view.images)
-        rollout = phase.objective.rollout(logits.detach(), labels, exploration)
-        terms = phase.objective.loss(logits, labels, rollout)
-        total = total + view.weight * terms.loss
-        if position == 0:
-            sums = {name: value * len(labels) for name, value in terms.metrics.items()}
-            sums["accuracy"] = (logits.detach().argmax(1) == labels).sum()
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(total)
-    gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if gradient_clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(network.parameters(), gradient_clip, norm)
-    finite = torch.isfinite(total.detach() + norm)
-    _step(optimizer, finite)
-    batch = len(labels)
-    sums |= {"loss": total.detach() * batch, "gradient_norm": norm * batch}
-    return Update(sums, finite, views.passes + 3 * len(views.trained))
+
+    trainee: Trainee
+    phase: Phase
+    optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
+    streams: Mapping[str, Stream]
+    memory: dict[str, Tensor]
+    gradient_clip: float | None
+
+    def step(self, images: Tensor, labels: Tensor, objective: Objective) -> Update:
+        """Train once on images (B, C, H, W) in [0,1] and labels (B,).
+
+        A non-finite loss or gradient leaves the weights as they are.
+        """
+        with twice_differentiable() if self._reads_gradients else nullcontext():
+            return self._step(images, labels, objective)
+
+    def _step(self, images: Tensor, labels: Tensor, objective: Objective) -> Update:
+        adversary = self.phase.adversary
+        sums: dict[str, Tensor] = {}
+        finite = torch.ones((), dtype=torch.bool, device=images.device)
+        for _ in range(adversary.replays):
+            stream = self.streams["adversary"]
+            views = adversary.views(self.trainee, images, labels, objective, stream, self.memory)
+            acting = Acting(objective, labels, self.streams["exploration"])
+            for _ in range(objective.updates):
+                done = self._update(views, labels, acting)
+                finite = finite & done.finite
+                sums = {name: value + sums.get(name, 0) for name, value in done.sums.items()}
+                adversary.learn(views, self.memory)
+                views = tuple(View(view.images, view.name) for view in views)
+        updates = adversary.replays * objective.updates
+        return Update({name: value / updates for name, value in sums.items()}, finite)
+
+    def _update(self, views: tuple[View, ...], labels: Tensor, acting: Acting) -> Update:
+        network, adversary = self.trainee.network, self.phase.adversary
+
+        def ascend() -> Tensor:
+            with self.trainee.crafting("train") as forward:
+                logits = tuple(forward(view.images) for view in views)
+            return adversary.loss(logits, labels, acting).loss
+
+        with adversary.around(self.trainee, ascend):
+            views = self._differentiable(views)
+            logits = tuple(
+                self.trainee.forward(view.images) if view.logits is None else view.logits for view in views
+            )
+            primary = views[0].images
+            terms = adversary.loss(logits, labels, acting)
+            total = terms.loss
+            penalties: dict[str, Tensor] = {}
+            for regulariser in self.phase.regularisers:
+                with self.trainee.autocast(primary.device):
+                    penalty = regulariser.penalty(
+                        network, primary, labels, logits[0], self.streams["regulariser"]
+                    )
+                penalties[regulariser.kind] = penalty.detach()
+                total = total + penalty
+            self.optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(total)
+        gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.gradient_clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.gradient_clip, norm)
+        finite = torch.isfinite(total.detach() + norm)
+        _step_if(self.optimizer, finite)
+        for regulariser in self.phase.regularisers:
+            regulariser.after_update(network)
+        batch = len(labels)
+        means = {**terms.metrics, **penalties, "loss": total.detach(), "gradient_norm": norm}
+        sums = {name: value * batch for name, value in means.items()}
+        for view, scores in zip(views, logits, strict=True):
+            name = "accuracy" if view.name == "clean" else "crafted_accuracy"
+            sums[name] = (scores.detach().argmax(1) == labels).sum()
+        return Update(sums, finite)
+
+    def _differentiable(self, views: tuple[View, ...]) -> tuple[View, ...]:
+        """The views, the first one's images a leaf where a regulariser reads their gradient."""
+        primary, *others = views
+        # A leaf already is the adversary's, which may read the gradient left on it.
+        if not self._reads_gradients or primary.images.requires_grad:
+            return views
+        return (View(primary.images.detach().requires_grad_(), primary.name), *others)
+
+    @property
+    def _reads_gradients(self) -> bool:
+        return any(regulariser.needs_input_gradient for regulariser in self.phase.regularisers)
 
 
-def _step(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
+def trainee_of(model: nn.Module, accelerator: Accelerator, precision: str) -> Trainee:
+    """The network as adversaries and steps use it."""
+    return Trainee(model, accelerator.unwrap_model(model), precision)
+
+
+def _step_if(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
     """Step only if finite: torch's fused optimisers skip on the device, the others need to be told here."""
     inner: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
     if inner.defaults.get("fused"):

@@ -5,48 +5,82 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from pydantic import model_validator
+from torch import Tensor
 
-from reinforced.component import Component, setting
-from reinforced.objectives import Objective
+from reinforced.component import setting
+from reinforced.objectives import LossTerms, Objective
 from reinforced.streams import Stream
-from reinforced.training.adversaries.base import View, Views
+from reinforced.training.adversaries.base import Passes, Terms, Trainee, View
+from reinforced.training.adversaries.crafting import CRAFT, Craft, Crafting, crafting_loss
 
 
-class FGSM(Component):
-    """One signed gradient step from the clean image, clipped to [0,1].
+class FGSM(Crafting):
+    """One gradient step; the loss is ``clean_weight`` times the clean one plus ``weight`` times the crafted.
 
-    As in the released code of Zou et al. 2026 the step's loss is the clean loss plus ``weight`` times the
-    loss on the crafted images. With ``craft: sampled`` the crafting gradient is that of the objective's own
-    rollout, so an image whose sampled action earned nothing (reward 1/0) is left unperturbed, unless batch
-    norm in train mode passes it the other images' gradients.
+    With both 1, as in the released code of Zou et al. 2026; with ``clean_weight`` 0, as in Gupta 2020, a
+    step trains on crafted images only. With ``craft: sampled`` an image whose sampled action earned nothing
+    (reward 1/0) is left unperturbed, unless batch norm in train mode passes it the other images' gradients.
+    In train mode without a random start the clean view's own forward pass serves the crafting too.
     """
 
     kind: Literal["fgsm"] = "fgsm"
     epsilon: float = setting(
-        0.01, "L-inf size of the step", unit="pixels of [0,1]", source="Zou et al. 2026", gt=0, le=1
+        0.01, "size of the ball, and of the step", unit="pixels of [0,1]", source="Zou et al. 2026", ge=0
     )
-    weight: float = setting(
-        1.0, "of the loss on crafted images, beside 1 for clean", gt=0, source="Zou et al. 2026"
+    step: float | None = setting(
+        None, "length of the step; none for epsilon", unit="pixels of [0,1]", gt=0, source="Zou et al. 2026"
     )
-    craft: Literal["cross_entropy", "sampled"] = setting(
-        "cross_entropy", "the loss whose gradient crafts: cross-entropy, or the objective on its own rollout"
+    weight: float = setting(1.0, "of the loss on crafted images", gt=0, source="Zou et al. 2026")
+    clean_weight: float = setting(
+        1.0, "of the loss on clean images", ge=0, source="Zou et al. 2026; Gupta 2020: 0"
     )
+    craft: Craft = setting("cross_entropy", CRAFT)
+
+    @model_validator(mode="after")
+    def _reaches(self) -> FGSM:
+        if self.step is not None and self.step < self.epsilon and self.start == "none":
+            raise ValueError(f"a single step of {self.step:g} cannot reach epsilon {self.epsilon:g}")
+        return self
+
+    @property
+    def length(self) -> float:
+        """Of the step, in pixel units."""
+        return self.epsilon if self.step is None else self.step
+
+    def passes(self, *, share: bool = True) -> Passes:
+        """Crafting costs an input gradient, and a forward pass where none is shared."""
+        views = 2 if self.clean_weight else 1
+        return Passes(forward=views, backward=2 * views, crafting=1 if share and self._shared else 2)
+
+    @property
+    def _shared(self) -> bool:
+        return bool(self.clean_weight) and self.shares and self.start == "none"
 
     def views(
-        self, model: nn.Module, images: Tensor, labels: Tensor, objective: Objective, stream: Stream
-    ) -> Views:
-        """The clean images at weight 1 and the crafted ones at ``weight``; crafting costs 2 passes."""
-        probe = images.detach().requires_grad_()
-        devices = [images.device] if images.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            logits = model(probe)
-        if self.craft == "sampled":
-            rollout = objective.rollout(logits.detach(), labels, stream)
-            loss = objective.loss(logits, labels, rollout).loss
+        self,
+        trainee: Trainee,
+        images: Tensor,
+        labels: Tensor,
+        objective: Objective,
+        stream: Stream,
+        memory: dict[str, Tensor],  # noqa: ARG002
+    ) -> tuple[View, ...]:
+        """The clean images (unless they weigh nothing) and the crafted ones."""
+        loss = crafting_loss(self.craft, labels, objective, stream)
+        clean = self.clean_view(trainee, images) if self._shared else View(images, "clean")
+        if clean.logits is not None:
+            (gradient,) = torch.autograd.grad(loss(clean.logits), clean.images, retain_graph=True)
+            crafted = self.stepped(images, images, gradient, self.length)
         else:
-            loss = F.cross_entropy(logits.float(), labels)
-        (gradient,) = torch.autograd.grad(loss, probe)
-        crafted = (images + self.epsilon * gradient.sign()).clamp(0, 1).detach()
-        return Views((View(images), View(crafted, self.weight)), passes=2)
+            crafted = self.ascend(trainee, images, loss, stream, steps=1, length=self.length)
+        view = View(crafted.detach(), "crafted")
+        return (clean, view) if self.clean_weight else (view,)
+
+    def loss(self, logits: tuple[Tensor, ...], labels: Tensor, terms: Terms) -> LossTerms:  # noqa: ARG002
+        """The weighted sum; the metrics are the first view's."""
+        if len(logits) == 1:
+            only = terms(0, logits[0])
+            return LossTerms(self.weight * only.loss, only.metrics)
+        clean, crafted = terms(0, logits[0]), terms(1, logits[1])
+        return LossTerms(self.clean_weight * clean.loss + self.weight * crafted.loss, clean.metrics)

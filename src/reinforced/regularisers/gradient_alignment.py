@@ -1,0 +1,70 @@
+"""GradAlign: input gradients that point the same way throughout the ball."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reinforced.component import setting
+from reinforced.regularisers.base import (
+    INPUT_GRADIENT_PASSES,
+    RegulariserSettings,
+    forward_aside,
+    input_gradient,
+)
+from reinforced.streams import Stream
+
+
+class GradientAlignment(RegulariserSettings):
+    """``strength`` times the batch mean of ``1 - cos(g(x), g(x + eta))``, g the cross-entropy's gradient.
+
+    eta is uniform in the L-inf ball (Andriushchenko & Flammarion 2020). An image whose gradient
+    is zero at either end counts as aligned.
+    """
+
+    kind: Literal["gradient_alignment"] = "gradient_alignment"
+    strength: float = setting(
+        0.2, "of the penalty", source="Andriushchenko & Flammarion 2020, CIFAR-10 at 8/255", ge=0
+    )
+    epsilon: float = setting(
+        8 / 255,
+        "L-inf radius that eta is drawn in",
+        unit="pixels of [0,1]",
+        source="Andriushchenko & Flammarion 2020",
+        gt=0,
+        le=1,
+    )
+
+    @property
+    def needs_input_gradient(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def passes(self) -> float:
+        """A forward of its own and its backward, and two penalised input gradients."""
+        return 3 + 2 * INPUT_GRADIENT_PASSES
+
+    def penalty(
+        self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, stream: Stream
+    ) -> Tensor:
+        """Images (B, C, H, W) that require grad, labels (B,), logits (B, K) to the scalar penalty."""
+        draws = stream.uniform(*images.shape).to(images)
+        moved = (images.detach() + self.epsilon * (2 * draws - 1)).requires_grad_()
+        here = input_gradient(images, labels, logits)
+        there = input_gradient(moved, labels, forward_aside(network, moved))
+        return self.strength * (1 - _cosine(here.flatten(1), there.flatten(1))).mean()
+
+
+def _cosine(one: Tensor, other: Tensor) -> Tensor:
+    """Cosines (B,) of the rows of two (B, D); 1, without gradient, where either row is zero.
+
+    Rows are scaled by their largest entry first: squares of a confident network's gradients underflow.
+    """
+    zero = (one == 0).all(1, keepdim=True) | (other == 0).all(1, keepdim=True)
+    one, other = (torch.where(zero, 1.0, rows) for rows in (one, other))
+    one, other = (rows / rows.detach().abs().amax(1, keepdim=True) for rows in (one, other))
+    return torch.where(zero[:, 0], 1.0, F.cosine_similarity(one, other))
