@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from reinforced.attacks.pgd import PGD as PGD
     from reinforced.attacks.threat import ThreatModel as ThreatModel
     from reinforced.data import load as load_data  # noqa: F401
+    from reinforced.diagnostics.diagnose import diagnose as diagnose
+    from reinforced.diagnostics.findings import Claim as Claim
     from reinforced.errors import ReinforcedError as ReinforcedError
     from reinforced.evaluation.evaluate import evaluate as evaluate
     from reinforced.models import build as build_model  # noqa: F401
@@ -28,7 +30,9 @@ _HOME = {
     "PGD": "attacks.pgd:PGD",
     "ReinforcedError": "errors:ReinforcedError",
     "ThreatModel": "attacks.threat:ThreatModel",
+    "Claim": "diagnostics.findings:Claim",
     "build_model": "models:build",
+    "diagnose": "diagnostics.diagnose:diagnose",
     "evaluate": "evaluation.evaluate:evaluate",
     "import_policy": "studies.policies:import_policy",
     "load_data": "data:load",

@@ -16,9 +16,10 @@ from reinforced.data import Split, load, to_float
 from reinforced.models import build
 from reinforced.streams import Stream
 from reinforced.training import probe as probing
+from reinforced.training.adversaries import AWP, FGSM, PGD, Fast, NoAdversary
 from reinforced.training.checkpoint import load_checkpoint, weights_hash
 from reinforced.training.loop import train
-from reinforced.training.probe import Probe, alignment, collapsed
+from reinforced.training.probe import Probe, alignment, collapsed, outwitted
 from reinforced.training.progress import Silent
 from reinforced.training.recipe import Recipe
 from reinforced.training.run import RunDirectory
@@ -317,3 +318,20 @@ def test_a_roll_back_is_resumable_to_the_bit(
     for which in ("last", "best", "good", "state"):
         assert weights_hash(whole.weights(which)) == weights_hash(pieces.weights(which))
     assert figures(whole.path) == figures(pieces.path)
+
+
+@pytest.mark.parametrize(
+    ("robust", "crafted", "expected"),
+    [(0.1, 0.36, True), (0.1, 0.34, False), (0.3, 0.59, False), (0.3, 0.61, True), (0.0, 0.0, False)],
+)
+def test_an_adversary_that_has_become_harmless(robust: float, crafted: float, expected: bool) -> None:
+    assert outwitted(robust, crafted) is expected
+
+
+def test_only_an_adversary_whose_ball_holds_the_probes_compares() -> None:
+    probe = Probe(threat="linf:8/255")
+    assert probe.covered_by(PGD())
+    assert probe.covered_by(AWP(inner=Fast()))
+    assert not probe.covered_by(FGSM())  # 0.01
+    assert not probe.covered_by(PGD(norm="l2", epsilon=0.5))
+    assert not probe.covered_by(NoAdversary())

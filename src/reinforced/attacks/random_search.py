@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reinforced.attacks.base import Access, AttackOutput, AttackSettings, Batch
-from reinforced.attacks.losses import margin, widened
+from reinforced.attacks.losses import margin, rounding, widened
 from reinforced.attacks.pgd import Keeper, direction, random_start
 from reinforced.attacks.threat import ThreatModel
 from reinforced.component import setting
@@ -39,7 +39,8 @@ class RandomSearch(AttackSettings):
                 inside = self.draws == "inside" or (self.draws == "both" and number % 2 == 1)
                 draw = random_start if inside else on_surface
                 x = draw(batch.images, threat, stream)
-                keeper.offer(x, margin(widened(model(x)), batch.labels))
+                logits = widened(model(x))
+                keeper.offer(x, margin(logits, batch.labels), rounding(logits))
                 if keeper.broken.all():
                     break
         return AttackOutput(keeper.images)

@@ -7,8 +7,11 @@ from typing import NoReturn
 
 import typer
 
+from reinforced.cli.calibrate import calibrate
 from reinforced.cli.compare import compare
+from reinforced.cli.diagnose import diagnose
 from reinforced.cli.evaluate import evaluate, verify
+from reinforced.cli.mechanism import indicators, landscape
 from reinforced.cli.policy import import_policy
 from reinforced.cli.train import data, list_runs, quickstart, recipe, train
 from reinforced.errors import Interrupted, ReinforcedError
@@ -21,12 +24,24 @@ app = typer.Typer(
     help="Image classifiers trained by reinforcement learning, and a judge of their robustness.",
     epilog="Every command takes --debug: show the traceback of an error.",
 )
-for command in (quickstart, train, evaluate, verify, compare, data, recipe):
+for command in (
+    quickstart,
+    train,
+    evaluate,
+    verify,
+    compare,
+    diagnose,
+    calibrate,
+    indicators,
+    landscape,
+    data,
+    recipe,
+):
     app.command()(command)
 app.command("runs")(list_runs)
 app.command("import-policy")(import_policy)
 
-_LISTS = ("--threat", "--attacks", "--surrogates", "--curve")
+_LISTS = ("--threat", "--attacks", "--surrogates", "--curve", "--seeds", "--only")
 
 
 def _spread(arguments: list[str]) -> list[str]:

@@ -58,8 +58,8 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
         )
     show(table)
     say(
-        f"{result.images} test images of digits under {result.threat}: {', '.join(result.attacks)}. Seconds "
-        "and passes (network passes over one image: forward 1, full backward 2) are training's.",
+        f"The first {result.images} test images of digits, {result.threat}: {', '.join(result.attacks)}. "
+        "Seconds and passes (network passes over one image: forward 1, full backward 2) are training's.",
         "",
         "Next:",
         f"  reinforced runs {runs}",

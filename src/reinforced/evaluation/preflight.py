@@ -86,9 +86,9 @@ def _has_gradients(model: nn.Module, probe: Tensor) -> bool:
     leaf = probe[:2].clone().requires_grad_()
     with torch.enable_grad():
         logits = model(leaf)
-    if not logits.requires_grad:
-        return False
-    (gradient,) = torch.autograd.grad(logits.sum(), leaf, allow_unused=True)
+        if not logits.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(logits.sum(), leaf, allow_unused=True)
     return gradient is not None
 
 

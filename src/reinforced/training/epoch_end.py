@@ -16,9 +16,9 @@ from reinforced.errors import ReinforcedError
 from reinforced.training.checkpoint import save_checkpoint
 from reinforced.training.loader import batches, count_correct
 from reinforced.training.plan import Plan, Stretch
-from reinforced.training.probe import Probe, collapsed
+from reinforced.training.probe import Probe, collapsed, outwitted
 from reinforced.training.progress import Reporter
-from reinforced.training.recipe import Recipe
+from reinforced.training.recipe import Phase, Recipe
 from reinforced.training.run import RunDirectory
 from reinforced.training.state import State
 
@@ -97,7 +97,7 @@ class Books:
         probe = recipe.probe
         if probe is not None and probe.due(place.epoch, self.plan.epochs):
             row |= probe.measure(self.kept, train, validation, recipe.seed)
-            self._guard(probe, row)
+            self._guard(probe, row, stretch.phase)
         self._keep_best(row)
         if recipe.early_stopping is not None and self._score(row) is not None:
             place.stopped |= place.epoch - place.best_epoch >= recipe.early_stopping.patience
@@ -116,21 +116,26 @@ class Books:
         totals = self.accelerator.reduce(sums, reduction="sum")
         return dict(zip(names, (totals / images).tolist(), strict=True))
 
-    def _guard(self, probe: Probe, row: dict[str, Any]) -> None:
+    def _guard(self, probe: Probe, row: dict[str, Any], phase: Phase) -> None:
         """Say, and where asked undo, a collapse of the accuracy under PGD on training images."""
         place, robust = self.state.place, row["robust_train_accuracy"]
         good = self.directory.weights("good")
-        if not collapsed(robust, place.best_probe):
+        fallen = collapsed(robust, place.best_probe)
+        crafted = row.get("crafted_accuracy", 0.0) if probe.covered_by(phase.adversary) else 0.0
+        if not fallen and not outwitted(robust, crafted):
             place.best_probe = max(place.best_probe, robust)
             if probe.on_collapse == "roll_back" and self.accelerator.is_main_process:
                 self.state.save_weights(good)
             self.accelerator.wait_for_everyone()
             return
         row["collapsed"] = True
-        text = (
-            f"catastrophic overfitting in epoch {place.epoch}: accuracy under PGD-{probe.steps} "
-            f"{probe.threat} on training images fell from {place.best_probe:.1%} to {robust:.1%}"
+        against = f"accuracy under PGD-{probe.steps} {probe.threat} on training images"
+        seen = (
+            f"{against} fell from {place.best_probe:.1%} to {robust:.1%}"
+            if fallen
+            else f"{against} is {robust:.1%}, under {phase.adversary.kind} as trained {crafted:.1%}"
         )
+        text = f"catastrophic overfitting in epoch {place.epoch}: {seen}"
         if probe.on_collapse == "roll_back" and place.rollbacks < ROLLBACKS:
             self.state.load_weights(good)
             place.rollbacks += 1

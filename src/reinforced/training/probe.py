@@ -16,14 +16,18 @@ from reinforced.component import Component, setting
 from reinforced.data import Split, to_float
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
+from reinforced.training.adversaries import Adversary
+from reinforced.training.adversaries.crafting import Crafting
 
 
 class Probe(Component):
     """PGD after each epoch, on the first training images and on the first validation images; never on test.
 
     Catastrophic overfitting (Wong et al. 2020) is said to have happened when the accuracy under PGD on the
-    training images falls below half of its best so far, and by at least 10 points. A change of objective or
-    adversary that gives up robustness on purpose looks the same.
+    training images falls below half of its best so far, and by at least 10 points; or when an adversary whose
+    ball holds the probe's leaves at least 25 points more than PGD does, and twice as much: the network has
+    learned that adversary, not robustness. A change of phase that gives up robustness on purpose looks like
+    the first.
     """
 
     threat: str = setting("linf:8/255", "the ball, as on the command line")
@@ -54,6 +58,14 @@ class Probe(Component):
             raise ValueError("select needs validation_images")
         return self
 
+    def covered_by(self, adversary: Adversary) -> bool:
+        """Whether every image of the probe's ball is in the adversary's, so that their figures compare."""
+        inner = getattr(adversary, "inner", adversary)
+        if not isinstance(inner, Crafting):
+            return False
+        threat = ThreatModel.parse(self.threat)
+        return inner.norm == threat.norm and inner.epsilon >= threat.epsilon
+
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether to check after ``epoch`` (from 1) of ``epochs``; always after the last."""
         return epoch % self.every == 0 or epoch == epochs
@@ -83,6 +95,11 @@ def first(split: Split, count: int, device: torch.device) -> tuple[Tensor, Tenso
 def collapsed(robust: float, best: float) -> bool:
     """Whether accuracy under PGD has collapsed from its best so far."""
     return robust < best / 2 and best - robust >= 0.1
+
+
+def outwitted(robust: float, crafted: float) -> bool:
+    """Whether the training adversary has become harmless: ``crafted`` is the accuracy that it leaves."""
+    return robust < crafted / 2 and crafted - robust >= 0.25
 
 
 def _robust(

@@ -1,0 +1,85 @@
+"""The command that judges: diagnose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reinforced.cli.common import DataOption, DeviceOption, new_table, say, show
+from reinforced.errors import ReinforcedError, did_you_mean
+
+if TYPE_CHECKING:
+    from reinforced.diagnostics.diagnose import Diagnosis
+
+BUDGETS = ("quick", "standard", "thorough")
+
+
+def diagnose(
+    model: Annotated[str, typer.Argument(help="A run directory, or a network by name with --weights.")],
+    claim: Annotated[str, typer.Option(help="ATTACK@THREAT, as in pgd@l2:1.0; =55% if it states accuracy.")],
+    budget: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "standard",
+    control: Annotated[
+        str | None, typer.Option(help="Undefended model [default: a run's own recipe without defence].")
+    ] = None,
+    surrogates: Annotated[list[str] | None, typer.Option(help="Runs to transfer examples from.")] = None,
+    images: Annotated[
+        int | None, typer.Option(help="The first so many test images [default: all].", min=1)
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Data source [default: the run's].")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Of a network by name.")] = None,
+    normalize: Annotated[str, typer.Option(help="Of a network by name: none, cifar10, ...")] = "none",
+    checkpoint: Annotated[str, typer.Option(help="Of a run: last, best, or a kept epoch.")] = "last",
+    seed: Annotated[int, typer.Option(help="Of every draw.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for networks by name; runs keep their own.")] = Path(
+        "evaluations"
+    ),
+    root: DataOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Is this robustness real? Runs the claim, looks for what it missed, judges; goes on where it stopped."""
+    if budget not in BUDGETS:
+        raise ReinforcedError(f"no budget {budget!r}{did_you_mean(budget, BUDGETS)}")
+    from rich.console import Console
+
+    from reinforced.diagnostics.findings import Claim
+    from reinforced.studies.diagnosis import diagnose_subject, load_control, load_surrogates
+    from reinforced.studies.subjects import Source, load_subject
+    from reinforced.training.device import resolve_device
+
+    where, stated = resolve_device(device), Claim.parse(claim)
+    given = Source(source, None, weights, normalize, checkpoint, images, root)
+    subject = load_subject(model, given, where, out)
+    undefended = load_control(model, control, given, where, out)
+    with Console(stderr=True).status(f"{subject.name}  {stated}") as status:
+        folder, found = diagnose_subject(
+            subject,
+            stated,
+            budget=budget,  # type: ignore[arg-type]  # checked above
+            control=undefended,
+            surrogates=load_surrogates(surrogates or [], given, where, out),
+            seed=seed,
+            told=lambda part: status.update(f"{subject.name}  {stated}  {part}"),
+        )
+    _print(found, folder)
+
+
+def _print(found: Diagnosis, folder: Path) -> None:
+    verdict = found.verdict
+    say(verdict.paragraph)
+    table = new_table("grade", "check", "what it found", "witnesses", "passes")
+    for finding in (*verdict.evidence, *(one for one in found.findings if one.fired is False)):
+        table.add_row(
+            finding.grade or "-",
+            finding.check,
+            finding.message,
+            str(len(finding.witnesses)) if finding.witnesses else "",
+            f"{finding.passes:,}",
+        )
+    show(table)
+    for line in verdict.not_tested:
+        say(f"not tested: {line}")
+    against = "" if verdict.control is None else f"; the undefended control keeps {verdict.control}"
+    say(f"{verdict.images} images, {verdict.passes:,} passes, budget {verdict.budget}{against}")
+    say(f"kept in {folder}")

@@ -1,0 +1,1 @@
+"""Diagnostics: what a model does around its images, measured rather than claimed."""

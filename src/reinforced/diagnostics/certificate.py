@@ -1,0 +1,105 @@
+"""Randomised smoothing's certificate, recomputed (Cohen et al. 2019, arXiv 1902.02918, section 3.2).
+
+A certificate speaks of one model alone: the majority class of ``network(x + sigma * normal)``. A verified
+example inside a certified radius defeats it, whoever computed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from reinforced.attacks.intervals import clopper_pearson
+from reinforced.attacks.seal import device_of, sealed
+from reinforced.errors import ReinforcedError
+from reinforced.streams import Stream
+
+ALPHA = 0.001
+"""Chance that a certificate is wrong, of each image: Cohen et al. 2019."""
+
+
+def certify(count: int, n: int, sigma: float, alpha: float = ALPHA) -> float:
+    """The L2 radius within which the smoothed class cannot change, in pixel units; 0 for abstention.
+
+    ``sigma * Phi^-1(p)``, with p the one-sided exact lower bound (Clopper and Pearson) of the class's share.
+
+    Args:
+        count: of ``n`` noisy copies that got the class, which other copies had chosen.
+        n: copies.
+        sigma: standard deviation of the noise, in pixel units.
+        alpha: chance that the bound is wrong.
+
+    Raises:
+        ReinforcedError: counts outside 0..n, or sigma or alpha out of range.
+    """
+    from scipy.stats import norm  # noqa: PLC0415 - slow to import
+
+    if sigma <= 0:
+        raise ReinforcedError(f"certificate: sigma {sigma:g}; noise has a positive standard deviation")
+    if not 0 < alpha < 0.5:
+        raise ReinforcedError(f"certificate: alpha {alpha:g}; give a chance in (0, 0.5), such as 0.001")
+    low, _ = clopper_pearson(count, n, 1 - 2 * alpha)
+    return sigma * float(norm.ppf(low)) if low > 0.5 else 0.0
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """For each image the smoothed ``classes`` (N,) int64, and ``radii`` (N,) in L2, 0 for abstention."""
+
+    classes: Tensor
+    radii: Tensor
+
+    def hold(self, labels: Tensor, epsilon: float) -> Tensor:
+        """(N,) bool: right, and certified for at least ``epsilon``; ``labels`` (N,)."""
+        return (self.classes == labels) & (self.radii >= epsilon) & (self.radii > 0)
+
+    def defeated(self, labels: Tensor, epsilon: float, witnessed: Sequence[bool]) -> int:
+        """Images certified for ``epsilon`` for which a verified example within it exists all the same."""
+        return int((self.hold(labels, epsilon) & torch.tensor(list(witnessed), dtype=torch.bool)).sum())
+
+
+def certificates(
+    network: nn.Module,
+    images: Tensor,
+    sigma: float,
+    *,
+    seed: int,
+    selection: int = 100,
+    samples: int = 1000,
+    alpha: float = ALPHA,
+) -> Certificates:
+    """Certify the majority vote of a network over noisy copies: Cohen et al.'s CERTIFY.
+
+    Args:
+        network: [0,1] images (N, C, H, W) to logits (N, K), without the noise.
+        images: (N, C, H, W) float32 in [0,1].
+        sigma: of the noise, in pixel units.
+        seed: of the noise.
+        selection: copies that choose the class.
+        samples: other copies that bound its share.
+        alpha: chance that a radius is wrong, an image.
+    """
+    stream = Stream(seed, "certificate")
+    with sealed(network, device_of(network)) as meter:
+        classes = _votes(meter.model, images, sigma, selection, stream).argmax(1)
+        counts = _votes(meter.model, images, sigma, samples, stream)
+    chosen = counts.gather(1, classes[:, None]).squeeze(1)
+    radii = torch.tensor([certify(int(count), samples, sigma, alpha) for count in chosen])
+    return Certificates(classes, radii)
+
+
+def _votes(network: nn.Module, images: Tensor, sigma: float, copies: int, stream: Stream) -> Tensor:
+    """(N, K) int64 on the CPU: of so many noisy copies, how many got each class."""
+    device, votes = device_of(network), None
+    for _ in range(copies):
+        noise = stream.normal(*images.shape).to(images)
+        with torch.no_grad():
+            logits: Tensor = network((images + sigma * noise).to(device)).cpu()
+        if votes is None:
+            votes = torch.zeros(logits.shape, dtype=torch.int64)
+        votes[torch.arange(len(votes)), logits.argmax(1)] += 1
+    assert votes is not None
+    return votes

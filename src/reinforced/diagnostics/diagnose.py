@@ -1,0 +1,269 @@
+"""From a model and a claim to a verdict: run the claim, run the checks, keep all of it, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reinforced.attacks.base import AttackOutput, Batch, run_attack
+from reinforced.attacks.pgd_as_released import PGDAsReleased
+from reinforced.attacks.spec import parse_attack
+from reinforced.attacks.threat import NORMS, ThreatModel
+from reinforced.diagnostics.case import BUDGETS, DRAWS, Budget, Case
+from reinforced.diagnostics.checks import CHECKS
+from reinforced.diagnostics.findings import Claim, Finding, Measured
+from reinforced.diagnostics.kept import Kept
+from reinforced.diagnostics.verdict import NEGLIGIBLE, Verdict, judge
+from reinforced.errors import ReinforcedError, did_you_mean
+from reinforced.evaluation.identity import data_sha256, model_sha256
+from reinforced.evaluation.preflight import Preflight, preflight
+from reinforced.files import write_json
+from reinforced.streams import Stream
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A verdict with everything it rests on."""
+
+    verdict: Verdict
+    measured: Measured
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, shares with their intervals."""
+        verdict = self.verdict
+        shares = {
+            name: None
+            if (share := getattr(verdict, name)) is None
+            else {"count": share.count, "share": share.value, "interval": list(share.interval)}
+            for name in ("claimed", "residual", "loss", "control")
+        }
+        return {
+            "claim": str(verdict.claim),
+            "label": verdict.label,
+            "paragraph": verdict.paragraph,
+            "reason": verdict.reason,
+            **shares,
+            "gain": {"share": verdict.gain.value, "upper": verdict.gain.upper, "p": verdict.gain.p},
+            "images": verdict.images,
+            "passes": verdict.passes,
+            "budget": verdict.budget,
+            "not_tested": list(verdict.not_tested),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def diagnose(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel | None = None,
+    *,
+    claim: Claim | str,
+    control: nn.Module | None = None,
+    surrogates: Mapping[str, nn.Module] | None = None,
+    budget: Budget = "standard",
+    seed: int = 0,
+    out: Path | None = None,
+    told: Told | None = None,
+) -> Diagnosis:
+    """Judge a robustness claim about any module.
+
+    The claimed attack is run first, on the model and on the control; then every check of the budget, each
+    adding verified examples to the witnesses; then :func:`~reinforced.diagnostics.verdict.judge`. A gain that
+    is surely below 5 points needs no checks. Everything done is kept in ``out`` and not done again.
+
+    Args:
+        model: [0,1] images (N, C, H, W) to logits (N, K), in eval mode; left as it was.
+        images, labels: (N, C, H, W) float32 in [0,1] and (N,) int64: the claim's test images.
+        threat: for a claim without one (``"pgd"``).
+        claim: ``pgd@l2:1.0``, or a :class:`~reinforced.diagnostics.findings.Claim`.
+        control: an undefended model of the same task: without it no claim can be found genuine.
+        surrogates: more models to transfer from, by name; the control is one too.
+        budget: ``quick`` (no AutoAttack, can say all but genuine), ``standard`` or ``thorough``.
+        seed: of every draw.
+        out: the diagnosis's folder; a temporary one if left out.
+        told: called with the name of each part as it begins.
+
+    Raises:
+        ReinforcedError: bad inputs, an unreadable claim, or a folder that holds another diagnosis.
+    """
+    if budget not in BUDGETS:
+        raise ReinforcedError(f"no budget {budget!r}{did_you_mean(budget, BUDGETS)}")
+    stated = _stated(claim, threat)
+    checked = preflight(model, images, labels, [])
+    told = told or _silent
+    with ExitStack() as stack:
+        kept = Kept(out or Path(stack.enter_context(TemporaryDirectory())))
+        kept.claim(_setup(stated, model, images, labels, control, surrogates or {}, budget, seed))
+        told("the claimed attack")
+        outcome = kept.outcome()
+        if outcome is None:
+            outcome = _reproduce(stated, model, control, images, labels, checked, seed)
+            kept.keep_outcome(outcome)
+        case = Case(
+            model,
+            images.cpu(),
+            labels.cpu(),
+            stated,
+            outcome["clean"],
+            outcome["claimed"],
+            checked,
+            control,
+            {**(surrogates or {}), **({"control": control} if control is not None else {})},
+            budget,
+            seed,
+        )
+        case.passes += int(outcome["passes"])
+        against = tuple(outcome["control"].tolist()) if control is not None else None
+        findings: list[Finding] = []
+        if _measured(case, findings, against).gain.upper > NEGLIGIBLE:
+            findings = _examine(case, kept, told)
+        measured = _measured(case, findings, against)
+        diagnosis = Diagnosis(judge(stated, measured, findings), measured, tuple(findings))
+        write_json(kept.folder / "verdict.json", diagnosis.to_json())
+        return diagnosis
+
+
+def _stated(claim: Claim | str, threat: ThreatModel | None) -> Claim:
+    if isinstance(claim, str):
+        claim = Claim.parse(claim if "@" in claim or threat is None else f"{claim}@{threat}")
+    attack = parse_attack(claim.attack)
+    if isinstance(attack, PGDAsReleased):
+        attack.check(claim.threat)
+    elif claim.threat.norm not in attack.norms:
+        raise ReinforcedError(
+            f"claim {claim}: {attack.name} does not work in {claim.threat.norm}, only in "
+            f"{', '.join(attack.norms)}"
+        )
+    return claim
+
+
+def _setup(
+    claim: Claim,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    control: nn.Module | None,
+    surrogates: Mapping[str, nn.Module],
+    budget: Budget,
+    seed: int,
+) -> dict[str, Any]:
+    return {
+        "claim": str(claim),
+        "model_sha256": model_sha256(model),
+        "data_sha256": data_sha256(images, labels),
+        "control_sha256": None if control is None else model_sha256(control),
+        "surrogates": {name: model_sha256(surrogate) for name, surrogate in sorted(surrogates.items())},
+        "budget": budget,
+        "seed": seed,
+        "checks": [check.name for check in CHECKS if check().runs_in(budget)],
+    }
+
+
+def _silent(part: str) -> None:
+    """Tell nobody."""
+
+
+def _reproduce(
+    claim: Claim,
+    model: nn.Module,
+    control: nn.Module | None,
+    images: Tensor,
+    labels: Tensor,
+    checked: Preflight,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Run the claimed attack: (N,) bool ``clean``, ``claimed``, ``control``, and the ``passes`` it took."""
+    draws = DRAWS if checked.randomised else 1
+    clean, left, passes = _run(claim, model, images, labels, seed, draws)
+    against = torch.zeros_like(clean)
+    if control is not None:
+        against, more = _run(claim, control, images, labels, seed, 1)[1:]
+        passes += more
+    return {"clean": clean, "claimed": left, "control": against, "passes": torch.tensor(passes)}
+
+
+def _run(
+    claim: Claim, model: nn.Module, images: Tensor, labels: Tensor, seed: int, draws: int
+) -> tuple[Tensor, Tensor, int]:
+    attack = parse_attack(claim.attack)
+    nothing = run_attack(Still(), model, images, labels, claim.threat, seed=seed, draws=draws)
+    clean = nothing.clean_correct.cpu()
+    if isinstance(attack, PGDAsReleased):
+        released = attack.run(model, images, labels, claim.threat, seed=seed)
+        # Its own count also takes in images that it turned right; they are no robustness.
+        return clean, clean & released.correct.cpu(), released.forwards + released.gradients
+    try:
+        result = run_attack(attack, model, images, labels, claim.threat, seed=seed, draws=draws)
+    except ReinforcedError as error:
+        if "carry no gradient" not in str(error):
+            raise
+        return clean, clean, 0  # such an attack breaks nothing, as the claimant found
+    return clean, result.robust.cpu(), result.forwards + result.gradients
+
+
+class Still:
+    """Proposes the images themselves, so that the runner says which are rightly classified."""
+
+    name = "none"
+    norms = NORMS
+
+    def candidates(
+        self,
+        model: nn.Module,  # noqa: ARG002
+        batch: Batch,
+        threat: ThreatModel,  # noqa: ARG002
+        stream: Stream,  # noqa: ARG002
+    ) -> AttackOutput:
+        """The images as they are."""
+        return AttackOutput(batch.images)
+
+
+def _examine(case: Case, kept: Kept, told: Told) -> list[Finding]:
+    """Every check of the budget, from disk where it has been done."""
+    findings = []
+    for kind in CHECKS:
+        check = kind()
+        if not check.runs_in(case.budget):
+            continue
+        told(check.name)
+        stored = kept.finding(check.name)
+        if stored is None:
+            known, before = set(case.examples), case.passes
+            finding = replace(check.measure(case), passes=case.passes - before)
+            fresh = {row: image for row, image in case.examples.items() if row not in known}
+            kept.keep_finding(finding, fresh, tuple(case.images.shape[1:]))
+        else:
+            finding, fresh = stored
+            case.examples |= fresh
+            case.passes += finding.passes
+        findings.append(finding)
+    return findings
+
+
+def _measured(case: Case, findings: Sequence[Finding], control: tuple[bool, ...] | None) -> Measured:
+    witnessed = case.claimed & ~case.standing
+    by_gradients = torch.zeros_like(witnessed)
+    for finding in findings:
+        if not finding.black_box:
+            by_gradients[list(finding.witnesses)] = True
+    return Measured(
+        tuple(case.clean.tolist()),
+        tuple(case.claimed.tolist()),
+        control,
+        tuple(witnessed.tolist()),
+        tuple((witnessed & ~by_gradients).tolist()),
+        any(finding.check == "ensemble" and finding.fired is not None for finding in findings),
+        case.budget,
+        case.passes,
+    )

@@ -1,0 +1,79 @@
+"""What a diagnosis has found so far, on disk, so that a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reinforced.diagnostics.findings import Finding
+from reinforced.errors import ReinforcedError
+from reinforced.evaluation.chunks import Part, digest, read_part, write_part
+from reinforced.files import write_json
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A diagnosis's folder."""
+
+    folder: Path
+
+    def claim(self, setup: Mapping[str, Any]) -> None:
+        """Say what is diagnosed here, or check that it is the same.
+
+        Raises:
+            ReinforcedError: the folder holds another diagnosis, or its ``setup.json`` is damaged.
+        """
+        file = self.folder / "setup.json"
+        if not file.is_file():
+            write_json(file, dict(setup))
+            return
+        try:
+            there = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            raise ReinforcedError(
+                f"{file}: damaged (not JSON); delete the folder and diagnose again"
+            ) from None
+        differing = [key for key in setup if there.get(key) != setup[key]]
+        if differing:
+            raise ReinforcedError(
+                f"{self.folder} holds another diagnosis ({differing[0]} differs); choose another folder"
+            )
+
+    def outcome(self) -> dict[str, Tensor] | None:
+        """The claimed attack's outcome: (N,) bool tensors ``clean``, ``claimed``, ``control``, or nothing."""
+        file = self.folder / "claim.npz"
+        if not file.is_file():
+            return None
+        part = read_part(file, ("clean", "claimed", "control", "passes"))
+        return dict(part.tensors)
+
+    def keep_outcome(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write it."""
+        ordered = {name: tensors[name] for name in ("clean", "claimed", "control", "passes")}
+        write_part(self.folder / "claim.npz", Part(ordered, "", 0.0, digest(list(ordered.values()), "")))
+
+    def finding(self, check: str) -> tuple[Finding, dict[int, Tensor]] | None:
+        """A check's finding and the verified examples it was the first to find, or nothing."""
+        file = self.folder / f"{check}.npz"
+        if not file.is_file():
+            return None
+        part = read_part(file, ("rows", "images"))
+        values = json.loads(part.said)
+        for name in ("witnesses", "remedies"):
+            values[name] = tuple(values[name])
+        examples = zip(part.tensors["rows"].tolist(), part.tensors["images"], strict=True)
+        return Finding(**values), dict(examples)
+
+    def keep_finding(self, finding: Finding, examples: Mapping[int, Tensor], shape: tuple[int, ...]) -> None:
+        """Write them, in one file so that they cannot part."""
+        images = torch.stack(list(examples.values())) if examples else torch.zeros(0, *shape)
+        tensors = {"rows": torch.tensor(list(examples), dtype=torch.int64), "images": images}
+        said = json.dumps(asdict(finding))
+        path = self.folder / f"{finding.check}.npz"
+        write_part(path, Part(tensors, said, 0.0, digest(list(tensors.values()), said)))

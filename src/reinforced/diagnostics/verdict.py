@@ -1,0 +1,209 @@
+"""The verdict on a claim: a pure function of what was measured and found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reinforced.diagnostics.findings import GRADES, Claim, Finding, Measured
+from reinforced.diagnostics.statistics import Gain, Share, exceeds, holm
+
+Label = Literal["genuine", "overstated", "masked", "not-robust", "inconclusive"]
+
+SIGNIFICANCE = 0.05
+NEGLIGIBLE = 0.05
+"""Points of accuracy: a gain that is surely at most this is none, a loss that is surely at most this is borne
+by a genuine claim."""
+NOTICEABLE = 0.02
+"""A loss surely above this is more than attacks of one strength differ by."""
+BLACK_BOX = 0.03
+"""The most that attacks without gradients may break alone: more says that the gradients mislead."""
+IMAGES = 500
+"""The fewest images of a genuine claim."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be thought of a claim.
+
+    Attributes:
+        label: ``genuine`` (nothing speaks against it), ``overstated`` (some of it is not there), ``masked``
+            (at least half of the gain is not there), ``not-robust`` (no gain over an undefended model), or
+            ``inconclusive``.
+        reason: one sentence.
+        claimed: left by the claimed attack, as run here.
+        residual: left of that by everything verified: the robustness that remains, whatever the label.
+        loss: claimed, but broken by verified examples.
+        control: of the undefended control under the claimed attack; ``None`` without one.
+        gain: over the control; over nothing without one.
+        evidence: the findings that fired, best grade first, those with most witnesses first.
+        not_tested: what was not looked at, in words.
+        images, passes, budget: what lies behind it.
+    """
+
+    claim: Claim
+    label: Label
+    reason: str
+    claimed: Share
+    residual: Share
+    loss: Share
+    control: Share | None
+    gain: Gain
+    evidence: tuple[Finding, ...]
+    not_tested: tuple[str, ...]
+    images: int
+    passes: int
+    budget: str
+
+    @property
+    def paragraph(self) -> str:
+        """What a person reads first."""
+        stands = {
+            "genuine": "stands",
+            "overstated": "stands in part",
+            "masked": "does not stand",
+            "not-robust": "is no robustness",
+            "inconclusive": "is open",
+        }[self.label]
+        return (
+            f"{self.label.upper()}. The claim of {self.claimed} under {self.claim.attack} at "
+            f"{self.claim.threat} {stands}: {self.residual} is left. {self.reason}"
+        )
+
+
+def judge(claim: Claim, measured: Measured, findings: Sequence[Finding]) -> Verdict:
+    """The verdict; the same inputs give the same verdict, and nothing else is looked at.
+
+    Rules, in this order (docs/verdict.md explains each):
+
+    1. not-robust: the gain over the control is at most 5 points, at 95 % confidence.
+    2. masked: verified witnesses take at least half of the gain, and more than 5 points (Holm, 95 %).
+    3. overstated: a smaller loss, above 2 points at 95 % and not surely below 5; or the claimed attack
+       leaves less here than was claimed.
+    4. inconclusive: a claim or attack that failed the lint and was not rerun; a failed control or a
+       mechanism that no attack could turn into a witness; a budget or a control that was missing.
+    5. genuine: 500 images, the full ensemble, a significant gain, a loss of at most 5 points at 95 %, at
+       most 3 points lost to attacks without gradients alone, and the binarisation test passed.
+    """
+    n = measured.images
+    claimed, loss = Share(sum(measured.claimed), n), Share(sum(measured.witnessed), n)
+    control = None if measured.control is None else Share(sum(measured.control), n)
+    gain = measured.gain
+    p_gain, p_loss = holm([gain.p, exceeds(loss, NEGLIGIBLE)])
+    label, reason = _decide(claim, measured, findings, claimed, loss, gain, p_gain, p_loss)
+    return Verdict(
+        claim,
+        label,
+        reason,
+        claimed,
+        Share(claimed.count - loss.count, n),
+        loss,
+        control,
+        gain,
+        ranked(findings),
+        not_tested(measured, findings),
+        n,
+        measured.passes,
+        measured.budget,
+    )
+
+
+def _decide(
+    claim: Claim,
+    measured: Measured,
+    findings: Sequence[Finding],
+    claimed: Share,
+    loss: Share,
+    gain: Gain,
+    p_gain: float,
+    p_loss: float,
+) -> tuple[Label, str]:
+    than = "an undefended model" if measured.control is not None else "a model without any robustness"
+    if gain.upper <= NEGLIGIBLE:
+        return "not-robust", f"It is at most {100 * gain.upper:.1f} points more than {than} has."
+    if p_loss < SIGNIFICANCE and loss.value >= gain.value / 2:
+        return "masked", f"{_witness(findings, loss)}{_cause(findings)}"
+    if loss.bounds[0] > NOTICEABLE and loss.bounds[1] > NEGLIGIBLE:
+        return "overstated", _witness(findings, loss)
+    if claim.accuracy is not None and claim.accuracy > claimed.interval[1]:
+        return (
+            "overstated",
+            f"{100 * claim.accuracy:.1f} % was claimed; the same attack leaves {claimed} here.",
+        )
+    objections = _objections(measured, findings, loss, p_gain)
+    if objections:
+        return "inconclusive", objections[0]
+    return "genuine", "The full ensemble, run here and verified, takes away no more than it may."
+
+
+def _witness(findings: Sequence[Finding], loss: Share) -> str:
+    most = max(len(finding.witnesses) for finding in findings)
+    # The first check that does nearly as well as the best one: it is the simplest.
+    best = next(finding for finding in findings if len(finding.witnesses) >= 0.9 * most)
+    return (
+        f"{best.check} breaks {len(best.witnesses)} of the images that the claimed attack left, "
+        f"all checks together {loss.count}."
+    )
+
+
+def _cause(findings: Sequence[Finding]) -> str:
+    causes = [f for f in ranked(findings) if f.grade in ("mechanism", "failed control")]
+    return f" Cause: {causes[0].message}" if causes else " No cause was identified."
+
+
+def _objections(measured: Measured, findings: Sequence[Finding], loss: Share, p_gain: float) -> list[str]:
+    """What stands between a claim with nothing verified against it and ``genuine``, weightiest first."""
+    found = {finding.check: finding for finding in findings}
+    reasons = [f"{finding.check}: {finding.message}" for finding in unanswered(findings)]
+    if measured.budget == "quick":
+        reasons.append("Nothing was found; the quick budget cannot say more: run --budget standard.")
+    if measured.control is None:
+        reasons.append("No undefended control was given, so no gain is shown: give --control.")
+    elif p_gain >= SIGNIFICANCE:
+        reasons.append(f"The gain over the control is not significant (p = {p_gain:.2g}).")
+    if measured.images < IMAGES:
+        reasons.append(f"{measured.images} images are fewer than {IMAGES}.")
+    if not measured.ensemble:
+        reasons.append("The full ensemble was not run.")
+    if loss.bounds[1] > NEGLIGIBLE:
+        reasons.append(f"The loss may be up to {100 * loss.bounds[1]:.1f} points: more images would tell.")
+    alone = Share(sum(measured.black_box), measured.images)
+    if alone.value > BLACK_BOX:
+        reasons.append(f"Attacks without gradients alone break {alone}: the gradients mislead.")
+    binarisation = found.get("binarisation")
+    if binarisation is None or binarisation.fired is not False:
+        said = "was not run" if binarisation is None else binarisation.message
+        reasons.append(f"The binarisation test was not passed: {said}")
+    return reasons
+
+
+def unanswered(findings: Sequence[Finding]) -> list[Finding]:
+    """Failed controls and mechanisms that neither their own nor their remedies' attacks made a witness of."""
+    found = {finding.check: finding for finding in findings}
+
+    def answered(finding: Finding) -> bool:
+        there = [finding, *(found[name] for name in finding.remedies if name in found)]
+        return any(one.witnesses for one in there)
+
+    weighty = [f for f in ranked(findings) if f.grade in ("failed control", "mechanism")]
+    return [finding for finding in weighty if not answered(finding)]
+
+
+def ranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings that fired, best grade first, then most witnesses."""
+    fired = [finding for finding in findings if finding.fired and finding.grade is not None]
+    return tuple(sorted(fired, key=lambda f: (GRADES.index(f.grade or "heuristic"), -len(f.witnesses))))
+
+
+def not_tested(measured: Measured, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """What this verdict does not rest on, in words."""
+    said = [f"{finding.check}: {finding.message}" for finding in findings if finding.fired is None]
+    if measured.control is None:
+        said.append("gain over an undefended control: none was given")
+    if not measured.ensemble:
+        said.append("the full ensemble (AutoAttack and more): needs --budget standard")
+    said.append(
+        f"images beyond these {measured.images}, other threats, and attacks made for this very defence"
+    )
+    return tuple(said)

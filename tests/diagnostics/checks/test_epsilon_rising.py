@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reinforced.diagnostics.case import Case
+from reinforced.diagnostics.checks.epsilon_rising import EpsilonRising
+
+
+class Wave(nn.Module):
+    """One long step overshoots: the right class comes back further out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = torch.cos(2 * math.pi * (x.flatten(1).mean(1) - 0.5) / 0.4 + 0.3)
+        return torch.stack([score, torch.zeros_like(score)], 1)
+
+
+@pytest.mark.parametrize("name", ["plain", "pgd", "noise"])
+def test_accuracy_falls_with_epsilon(case_for: Callable[..., Case], name: str) -> None:
+    found = EpsilonRising().measure(case_for(name, images=24))
+    assert found.fired is False
+
+
+def test_a_rise_is_a_failed_control(case_for: Callable[..., Case]) -> None:
+    case = case_for(
+        Wave().eval(), "fgsm@linf:0.15", data=(torch.full((20, 1, 4, 4), 0.5), torch.zeros(20).long())
+    )
+    found = EpsilonRising().measure(case)
+    assert (found.fired, found.grade) == (True, "failed control")
+    assert found.figures["left_at_0.15"] == 0
+    assert found.figures["left_at_0.3"] == 20
+
+
+def test_a_dear_attack_is_replaced_and_its_witnesses_counted(case_for: Callable[..., Case]) -> None:
+    case = case_for("scaled", "pgd(steps=60)@linf:0.15", images=24)
+    found = EpsilonRising().measure(case)
+    assert found.grade == "witness"
+    assert set(found.witnesses) == set(case.examples)
+
+
+def test_it_needs_what_the_attack_needs(case_for: Callable[..., Case]) -> None:
+    assert EpsilonRising().measure(case_for("vote")).fired is None

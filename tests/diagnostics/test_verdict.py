@@ -1,0 +1,217 @@
+"""The rules of the verdict, each at its border."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reinforced.diagnostics.findings import Claim, Finding, Grade, Measured
+from reinforced.diagnostics.statistics import Gain, Share, exceeds, holm
+from reinforced.diagnostics.verdict import Label, Verdict, judge, not_tested, ranked, unanswered
+
+CLAIM = Claim.parse("pgd@linf:8/255")
+PASSED = Finding("binarisation", False, "passed")
+SILENT = Finding("one_step", False, "nothing")
+
+
+def measured(
+    claimed: int = 600,
+    lost: int = 0,
+    *,
+    control: int | None = 0,
+    images: int = 1000,
+    alone: int = 0,
+    ensemble: bool = True,
+    budget: str = "standard",
+) -> Measured:
+    """``claimed`` images left by the claimed attack, ``lost`` witnessed, ``alone`` by black boxes only."""
+
+    def first(count: int) -> tuple[bool, ...]:
+        return tuple(row < count for row in range(images))
+
+    against = None if control is None else first(control)
+    return Measured(
+        (True,) * images, first(claimed), against, first(lost), first(alone), ensemble, budget, 10 * images
+    )
+
+
+def fired(check: str, grade: Grade, witnesses: int = 0, remedies: tuple[str, ...] = ()) -> Finding:
+    return Finding(
+        check, True, f"{check} speaks", grade, witnesses=tuple(range(witnesses)), remedies=remedies
+    )
+
+
+def verdict(found: Measured, *findings: Finding, claim: Claim = CLAIM) -> Verdict:
+    return judge(claim, found, [PASSED, SILENT, *findings])
+
+
+def breaking(count: int) -> Finding:
+    return fired("loss_saturation", "witness", count)
+
+
+@pytest.mark.parametrize(
+    ("found", "label"),
+    [
+        (measured(600, 0), "genuine"),
+        (measured(600, 400), "masked"),
+        (measured(600, 100), "overstated"),
+        (measured(600, 0, control=None), "inconclusive"),
+        (measured(300, 0, control=300), "not-robust"),
+        # No gain comes first, whatever the witnesses.
+        (measured(300, 250, control=300), "not-robust"),
+        (measured(300, 0, control=600), "not-robust"),
+    ],
+)
+def test_each_label_is_reached(found: Measured, label: Label) -> None:
+    assert verdict(found, breaking(sum(found.witnessed))).label == label
+
+
+@pytest.mark.parametrize(("images", "label"), [(1000, "not-robust"), (500, "genuine")])
+def test_a_gain_of_nothing_needs_images_to_be_sure_of(images: int, label: Label) -> None:
+    """3.5 points more: surely below 5 with 1,000 images, not with 500."""
+    gain = round(0.035 * images)
+    found = measured(images // 2 + gain, control=images // 2, images=images)
+    assert (found.gain.upper <= 0.05) == (label == "not-robust")
+    assert verdict(found).label == label
+
+
+def test_half_of_the_gain_is_masked_and_less_is_overstated() -> None:
+    assert verdict(measured(600, 300), breaking(300)).label == "masked"
+    assert verdict(measured(600, 299), breaking(299)).label == "overstated"
+    assert verdict(measured(600, 200, control=200), breaking(200)).label == "masked"
+
+
+def test_half_of_a_gain_that_is_not_surely_above_five_points_is_not_masked() -> None:
+    # 62 of 1,000 exceed 5 points at p < .05 alone, and with a clear gain beside it after Holm as well.
+    sure = next(count for count in range(50, 100) if exceeds(Share(count, 1000), 0.05) < 0.05)
+    assert verdict(measured(100, sure), breaking(sure)).label == "masked"
+    assert verdict(measured(100, sure - 1), breaking(sure - 1)).label == "overstated"
+
+
+def test_losses_between_two_and_five_points_are_overstated_where_five_may_be_exceeded() -> None:
+    """Above 2 points at 95 %, and not surely below 5."""
+    noticed = next(c for c in range(20, 60) if Share(c, 1000).bounds[0] > 0.02)
+    borne = next(c for c in range(60, 20, -1) if Share(c, 1000).bounds[1] <= 0.05)
+    assert noticed <= borne  # some losses are both noticed and borne
+    assert verdict(measured(600, borne), breaking(borne)).label == "genuine"
+    assert verdict(measured(600, borne + 1), breaking(borne + 1)).label == "overstated"
+
+
+def test_a_figure_that_the_attack_does_not_give_here_is_overstated() -> None:
+    assert verdict(measured(600), claim=replace(CLAIM, accuracy=0.62)).label == "genuine"
+    higher = verdict(measured(600), claim=replace(CLAIM, accuracy=0.66))
+    assert higher.label == "overstated"
+    assert "66.0 % was claimed" in higher.reason
+    assert verdict(measured(600), claim=replace(CLAIM, accuracy=0.3)).label == "genuine"
+
+
+@pytest.mark.parametrize("grade", ["failed control", "mechanism", "heuristic"])
+def test_nothing_but_witnesses_makes_a_claim_masked(grade: Grade) -> None:
+    many = [fired(f"check{number}", grade) for number in range(10)]
+    assert verdict(measured(600), *many).label == ("genuine" if grade == "heuristic" else "inconclusive")
+
+
+@pytest.mark.parametrize("grade", ["failed control", "mechanism"])
+def test_what_no_attack_answered_leaves_the_claim_open(grade: Grade) -> None:
+    asked = fired("zero_gradients", grade, remedies=("bpda", "black_box"))
+    assert verdict(measured(600), asked).label == "inconclusive"
+    assert verdict(measured(600, 5), asked, fired("bpda", "witness", 5)).label == "genuine"
+    own = fired("zero_gradients", grade, witnesses=5)
+    assert verdict(measured(600, 5), own).label == "genuine"
+    elsewhere = verdict(measured(600, 5), asked, fired("transfer", "witness", 5))
+    assert elsewhere.label == "inconclusive"
+    assert elsewhere.reason.startswith("zero_gradients")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (measured(600, budget="quick"), "quick budget"),
+        (measured(600, control=None), "No undefended control"),
+        (measured(300, images=499), "fewer than 500"),
+        (measured(600, ensemble=False), "ensemble was not run"),
+        (measured(600, 31, alone=31), "Attacks without gradients alone"),
+    ],
+)
+def test_what_keeps_a_claim_from_being_genuine(found: Measured, said: str) -> None:
+    reached = verdict(found, fired("black_box", "witness", sum(found.witnessed)))
+    assert reached.label == "inconclusive"
+    assert said in reached.reason
+
+
+def test_500_images_and_three_points_without_gradients_will_do() -> None:
+    assert verdict(measured(300, images=500)).label == "genuine"
+    assert verdict(measured(600, 30, alone=30), fired("black_box", "witness", 30)).label == "genuine"
+
+
+@pytest.mark.parametrize("outcome", [None, True, "missing"])
+def test_the_binarisation_test_must_have_been_passed(outcome: bool | str | None) -> None:
+    there = [] if isinstance(outcome, str) else [Finding("binarisation", outcome, "it says", "heuristic")]
+    reached = judge(CLAIM, measured(600), [SILENT, *there])
+    assert reached.label == "inconclusive"
+    assert "binarisation" in reached.reason
+
+
+def test_a_gain_that_is_not_significant_is_not_genuine() -> None:
+    # 40 against 25 discordant images of 500: 3 points, upper bound above 5, p = .04, after Holm .08.
+    ours, theirs, images = 40, 25, 500
+    claimed = tuple(row < ours for row in range(images))
+    control = tuple(ours <= row < ours + theirs for row in range(images))
+    none = (False,) * images
+    found = Measured((True,) * images, claimed, control, none, none, True, "standard", 0)
+    assert found.gain.p < 0.05 < holm([found.gain.p, 1.0])[0]
+    reached = verdict(found)
+    assert reached.label == "inconclusive"
+    assert "not significant" in reached.reason
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_falls() -> None:
+    assert holm([0.01, 0.04]) == pytest.approx([0.02, 0.04])
+    assert holm([0.04, 0.03]) == pytest.approx([0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_the_gain_pairs_images() -> None:
+    assert measured(600, control=200).gain == Gain(400, 0, 1000)
+    assert measured(600, control=None).gain.value == 0.6
+    assert Gain(8, 0, 10).p == pytest.approx(0.5**8)
+    assert Gain(0, 0, 10).p == 1
+
+
+def test_evidence_is_ranked_by_grade_then_witnesses() -> None:
+    order = [
+        fired("d", "heuristic", 9),
+        fired("b", "witness", 1),
+        fired("c", "mechanism", 3),
+        fired("a", "witness", 2),
+        SILENT,
+    ]
+    assert [finding.check for finding in ranked(order)] == ["a", "b", "c", "d"]
+    assert [finding.check for finding in unanswered([fired("x", "mechanism"), *order])] == ["x"]
+
+
+def test_a_masked_verdict_names_its_best_witness_and_its_cause() -> None:
+    cause = fired("attack_lint", "mechanism", 400)
+    reached = verdict(measured(600, 500), cause, breaking(450))
+    assert reached.reason.startswith("loss_saturation breaks 450")
+    assert reached.reason.endswith("Cause: attack_lint speaks")
+    assert "No cause" in verdict(measured(600, 500), breaking(450)).reason
+
+
+def test_what_was_not_tested_is_said() -> None:
+    unable = Finding("bpda", None, "needs gradients")
+    said = not_tested(measured(600, control=None, ensemble=False), [unable])
+    assert said[0] == "bpda: needs gradients"
+    assert any("control" in one for one in said)
+    assert any("ensemble" in one for one in said)
+    assert "1000" in said[-1]
+
+
+def test_the_same_inputs_give_the_same_verdict_and_its_figures_add_up() -> None:
+    found = measured(600, 100)
+    one, other = (verdict(found, breaking(100)) for _ in range(2))
+    assert one == other
+    assert (one.claimed.count, one.loss.count, one.residual.count) == (600, 100, 500)
+    assert one.control == Share(0, 1000)
+    assert one.paragraph.startswith("OVERSTATED. The claim of 60.0 %")
