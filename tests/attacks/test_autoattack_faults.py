@@ -276,7 +276,7 @@ def test_square_survives_ties(norm: str, images: Tensor) -> None:
 
 def test_square_refuses_images_too_low_for_l2(images: Tensor) -> None:
     low = images[:, :, :4]
-    with pytest.raises(ReinforcedError, match="square: needs images of at least 5 rows in l2, these have 4"):
+    with pytest.raises(ReinforcedError, match="do not fit images of 4 x"):
         attacked(Square(), Pixels(), low, WIDE["l2"])
     assert attacked(Square(queries=5), Pixels(), low, WIDE["linf"]).images.shape == low.shape
 
@@ -321,3 +321,16 @@ def test_logits_in_other_precisions(model: nn.Module, images: Tensor) -> None:
 
     found = attacked(FAB(steps=4), Double(model), images, WIDE["linf"])
     assert torch.equal(found.images, attacked(FAB(steps=4), model, images, WIDE["linf"]).images)
+
+
+@pytest.mark.parametrize("side", [4, 5, 8, 10, 12, 13, 14, 18, 19, 24, 28, 32])
+def test_square_in_l2_says_where_its_first_squares_do_not_fit(side: int) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(side * side, 3))
+    images = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
+    labels = model(images).argmax(1)
+    threat = ThreatModel("l2", 0.1)
+    if side in (4, 12, 14, 18, 19, 24):
+        with pytest.raises(ReinforcedError, match=f"do not fit images of {side} x {side}"):
+            run_attack(Square(queries=3), model, images, labels, threat, seed=0)
+    else:
+        run_attack(Square(queries=3), model, images, labels, threat, seed=0)

@@ -50,12 +50,13 @@ def square_attack(lent: Lent, **options: Any) -> SquareAttack:
     """Pyautoattack's own attack on ``lent``, with its ``options``.
 
     Raises:
-        ReinforcedError: images too low for its L2 form.
+        ReinforcedError: images of a size that its L2 form cannot begin on.
     """
-    height = lent.images.shape[2]
-    if lent.threat.norm == "l2" and height < 5:
+    height, width = lent.images.shape[2:]
+    if lent.threat.norm == "l2" and not _tiles(height, width):
         raise ReinforcedError(
-            f"square: needs images of at least 5 rows in l2, these have {height}; use apgd and fab"
+            f"square: in l2 pyautoattack's first squares do not fit images of {height} x {width}; "
+            "use apgd and fab"
         )
     return _EmptySafe(
         lent.model,
@@ -65,6 +66,15 @@ def square_attack(lent: Lent, **options: Any) -> SquareAttack:
         device=lent.images.device,
         **options,
     )
+
+
+def _tiles(height: int, width: int) -> bool:
+    """Whether the first squares stay on the image: theirs run off one of 12, 14, 18, 19 or 24 rows."""
+    side = height // 5
+    if side < 2:
+        return side == 1  # single pixels beyond the image are no pixels
+    begin = (height - 5 * side) // 2
+    return all(begin + length // side * side <= length for length in (height, width))
 
 
 class _EmptySafe(SquareAttack):  # type: ignore[misc]
