@@ -56,6 +56,8 @@ def breaking(count: int) -> Finding:
         (measured(600, 0), "genuine"),
         (measured(600, 400), "masked"),
         (measured(600, 100), "overstated"),
+        (measured(230, 60, control=190), "not-robust"),  # a gain of 4 points, and less is left than it has
+        (measured(300, 60, control=190), "overstated"),
         (measured(600, 0, control=None), "inconclusive"),
         (measured(300, 0, control=300), "not-robust"),
         # No gain comes first, whatever the witnesses.

@@ -122,7 +122,16 @@ class Measured:
     @property
     def gain(self) -> Gain:
         """Of the claim over the control, image by image; over nothing without one."""
+        return self._over_control(self.claimed)
+
+    @property
+    def residual_gain(self) -> Gain:
+        """The same of what is left of the claim."""
+        left = zip(self.claimed, self.witnessed, strict=True)
+        return self._over_control(tuple(kept and not broken for kept, broken in left))
+
+    def _over_control(self, kept: tuple[bool, ...]) -> Gain:
         other = self.control or (False,) * self.images
-        ours = sum(a and not b for a, b in zip(self.claimed, other, strict=True))
-        theirs = sum(b and not a for a, b in zip(self.claimed, other, strict=True))
+        ours = sum(a and not b for a, b in zip(kept, other, strict=True))
+        theirs = sum(b and not a for a, b in zip(kept, other, strict=True))
         return Gain(ours, theirs, self.images)

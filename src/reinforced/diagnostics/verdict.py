@@ -78,7 +78,8 @@ def judge(claim: Claim, measured: Measured, findings: Sequence[Finding]) -> Verd
     Rules, in this order (docs/verdict.md explains each):
 
     1. not-robust: the gain over the control is at most 5 points, at 95 % confidence.
-    2. masked: verified witnesses take at least half of the gain, and more than 5 points (Holm, 95 %).
+    2. masked: verified witnesses take at least half of the gain, and more than 5 points (Holm, 95 %). Else
+       not-robust, too, where the gain is 5 points at most and what is left of it surely is.
     3. overstated: a smaller loss, above 2 points at 95 % and not surely below 5; or the claimed attack
        leaves less here than was claimed.
     4. inconclusive: a claim or attack that failed the lint and was not rerun; a failed control or a
@@ -119,13 +120,9 @@ def _decide(
     p_gain: float,
     p_loss: float,
 ) -> tuple[Label, str]:
-    than = "an undefended model" if measured.control is not None else "a model without any robustness"
-    if gain.upper <= NEGLIGIBLE:
-        return "not-robust", f"It is at most {100 * gain.upper:.1f} points more than {than} has."
-    if p_loss < SIGNIFICANCE and loss.value >= gain.value / 2:
-        return "masked", f"{_witness(findings, loss)}{_cause(findings)}"
-    if loss.bounds[0] > NOTICEABLE and loss.bounds[1] > NEGLIGIBLE:
-        return "overstated", _witness(findings, loss)
+    against = _against(measured, findings, loss, gain, p_loss)
+    if against is not None:
+        return against
     if claim.accuracy is not None and claim.accuracy > claimed.interval[1]:
         return (
             "overstated",
@@ -135,6 +132,23 @@ def _decide(
     if objections:
         return "inconclusive", objections[0]
     return "genuine", "The full ensemble, run here and verified, takes away no more than it may."
+
+
+def _against(
+    measured: Measured, findings: Sequence[Finding], loss: Share, gain: Gain, p_loss: float
+) -> tuple[Label, str] | None:
+    """What counting images says against the claim, if anything."""
+    than = "an undefended model" if measured.control is not None else "a model without any robustness"
+    if gain.upper <= NEGLIGIBLE:
+        return "not-robust", f"It is at most {100 * gain.upper:.1f} points more than {than} has."
+    if p_loss < SIGNIFICANCE and loss.value >= gain.value / 2:
+        return "masked", f"{_witness(findings, loss)}{_cause(findings)}"
+    left = measured.residual_gain
+    if gain.value <= NEGLIGIBLE and left.upper <= NEGLIGIBLE:
+        return "not-robust", f"What is left is at most {100 * left.upper:.1f} points more than {than} has."
+    if loss.bounds[0] > NOTICEABLE and loss.bounds[1] > NEGLIGIBLE:
+        return "overstated", _witness(findings, loss)
+    return None
 
 
 def _witness(findings: Sequence[Finding], loss: Share) -> str:

@@ -13,4 +13,6 @@ def build(bases: Bases, seed: int) -> nn.Module:
     return bases.get("pgd-at", seed)
 
 
-PGD_AT = Defence("pgd-at", "PGD adversarial training", "pgd(steps=50,restarts=2)", REAL, "set", build)
+PGD_AT = Defence(
+    "pgd-at", "PGD adversarial training", "pgd(steps=50,loss=margin,restarts=3)", REAL, "set", build
+)

@@ -13,4 +13,4 @@ def build(bases: Bases, seed: int) -> nn.Module:
     return bases.get("trades", seed)
 
 
-TRADES = Defence("trades", "TRADES", "pgd(steps=50,restarts=2)", REAL, "held out", build)
+TRADES = Defence("trades", "TRADES", "pgd(steps=50,loss=margin,restarts=3)", REAL, "held out", build)
