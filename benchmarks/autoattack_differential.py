@@ -73,7 +73,7 @@ def directly(attack: PyAutoAttack, model: nn.Module, images: Tensor, labels: Ten
     elif isinstance(attack, Square):
         direct = SquareAttack(model, n_queries=attack.queries, p_init=0.8, resc_schedule=False, **lent)
     else:
-        raise NotImplementedError(attack.name)
+        raise ValueError(f"no direct counterpart of {attack.name}")
     found = direct.perturb(images, labels)
     return found.detach()
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reinforced.studies.statistics import contrast, estimate, holm, mcnemar, permutation
+from reinforced.diagnostics.statistics import holm
+from reinforced.studies.statistics import contrast, estimate, mcnemar, permutation
 
 
 def test_t_interval_against_the_table() -> None:

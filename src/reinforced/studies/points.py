@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from reinforced.studies.statistics import FEWEST_SEEDS, Contrast, Estimate, contrast, estimate, holm
+from reinforced.diagnostics.statistics import holm
+from reinforced.studies.statistics import FEWEST_SEEDS, Contrast, Estimate, contrast, estimate
 
 DROP = "best minus last"
 _SPENT = ("passes", "flops", "seconds")

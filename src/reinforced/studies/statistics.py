@@ -121,15 +121,6 @@ def permutation(first: Sequence[float], second: Sequence[float]) -> float:
     return float(np.mean(gap(sums[-1]) >= gap(pooled[: len(first)].sum()) - rounding))
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """P values adjusted for their number (Holm 1979), in the order given."""
-    adjusted, largest = [0.0] * len(ps), 0.0
-    for rank, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
-        adjusted[index] = largest
-    return adjusted
-
-
 def _variance(values: Sequence[float]) -> float:
     if min(values) == max(values):
         return 0.0  # of equal values the rounding of the mean must not become a spread

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from reinforced.attacks.intervals import clopper_pearson
+from reinforced.diagnostics.statistics import holm
 from reinforced.studies.outcomes import Outcome, Terms, epoch_of
 from reinforced.studies.points import Difference, Point, differences, drop, point
-from reinforced.studies.statistics import holm, mcnemar
+from reinforced.studies.statistics import mcnemar
 from reinforced.studies.trained import Trained
 
 Found = Mapping[Trained, Sequence[Outcome]]
