@@ -138,12 +138,13 @@ def test_counts_and_matrix() -> None:
     }  # fmt: skip
 
 
-def test_a_residual_must_be_the_bases_own() -> None:
+def test_a_residual_must_not_be_above_the_bases() -> None:
     base, near = row("pgd-at", "genuine", ("genuine",)), row("w", "masked", ("masked",), keeps="pgd-at")
     far = row("v", "masked", ("masked",), keeps="pgd-at", residual=0.2)
+    below = row("u", "masked", ("masked",), keeps="pgd-at", residual=0.0)
     alone = row("w", "masked", ("masked",), keeps="pgd-at", seed=2, residual=0.2)
-    assert [one.outcome for one in beside_bases((base, near, far, alone))] == [
-        "right", "right", "residual", "right",
+    assert [one.outcome for one in beside_bases((base, near, far, below, alone))] == [
+        "right", "right", "residual", "right", "right",
     ]  # fmt: skip
 
 

@@ -62,6 +62,13 @@ class Gain:
         return high - low
 
     @property
+    def lower(self) -> float:
+        """A 95 % lower bound, in the same way."""
+        low = clopper_pearson(self.ours, self.images, 0.95)[0]
+        high = clopper_pearson(self.theirs, self.images, 0.95)[1]
+        return low - high
+
+    @property
     def p(self) -> float:
         """One-sided exact McNemar test of no gain: a fair coin for each discordant image."""
         from scipy.stats import binomtest  # noqa: PLC0415 - slow to import

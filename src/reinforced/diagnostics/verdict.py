@@ -78,8 +78,8 @@ def judge(claim: Claim, measured: Measured, findings: Sequence[Finding]) -> Verd
     Rules, in this order (docs/verdict.md explains each):
 
     1. not-robust: the gain over the control is at most 5 points, at 95 % confidence.
-    2. masked: verified witnesses take at least half of the gain, and more than 5 points (Holm, 95 %). Else
-       not-robust, too, where the gain is 5 points at most and what is left of it surely is.
+       The same where the gain is not surely more, and what is left of it is surely at most that.
+    2. masked: verified witnesses take at least half of the gain, and more than 5 points (Holm, 95 %).
     3. overstated: a smaller loss, above 2 points at 95 % and not surely below 5; or the claimed attack
        leaves less here than was claimed.
     4. inconclusive: a claim or attack that failed the lint and was not rerun; a failed control or a
@@ -140,15 +140,19 @@ def _against(
     """What counting images says against the claim, if anything."""
     than = "an undefended model" if measured.control is not None else "a model without any robustness"
     if gain.upper <= NEGLIGIBLE:
-        return "not-robust", f"It is at most {100 * gain.upper:.1f} points more than {than} has."
+        return "not-robust", f"It is {_at_most(gain.upper)} {than} has."
+    left = measured.residual_gain
+    if gain.lower <= NEGLIGIBLE and left.upper <= NEGLIGIBLE:
+        return "not-robust", f"What is left is {_at_most(left.upper)} {than} has."
     if p_loss < SIGNIFICANCE and loss.value >= gain.value / 2:
         return "masked", f"{_witness(findings, loss)}{_cause(findings)}"
-    left = measured.residual_gain
-    if gain.value <= NEGLIGIBLE and left.upper <= NEGLIGIBLE:
-        return "not-robust", f"What is left is at most {100 * left.upper:.1f} points more than {than} has."
     if loss.bounds[0] > NOTICEABLE and loss.bounds[1] > NEGLIGIBLE:
         return "overstated", _witness(findings, loss)
     return None
+
+
+def _at_most(points: float) -> str:
+    return f"at most {100 * points:.1f} points more than" if points > 0 else "no more than"
 
 
 def _witness(findings: Sequence[Finding], loss: Share) -> str:
@@ -162,7 +166,8 @@ def _witness(findings: Sequence[Finding], loss: Share) -> str:
 
 
 def _cause(findings: Sequence[Finding]) -> str:
-    causes = [f for f in ranked(findings) if f.grade in ("mechanism", "failed control")]
+    # A mechanism says why; a failed control only that something is wrong.
+    causes = [f for grade in ("mechanism", "failed control") for f in ranked(findings) if f.grade == grade]
     return f" Cause: {causes[0].message}" if causes else " No cause was identified."
 
 

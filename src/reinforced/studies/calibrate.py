@@ -35,7 +35,8 @@ REFERENCE_IMAGES = 128
 FLAGGED_IMAGES = 16
 """Images of a randomised model that AutoAttack's standard version gets too, for its flags alone."""
 SAME = 0.03
-"""Residuals of models with the same predictions differ by no more than this."""
+"""A model may be left with no more than this above another with the same predictions. Below is no fault: the
+other was attacked less, for a claim without any gain is not examined further."""
 
 LABELS = ("genuine", "overstated", "masked", "not-robust", "inconclusive")
 Told = Callable[[str], None]
@@ -86,10 +87,10 @@ class Row:
 
     @property
     def outcome(self) -> str:
-        """``right``, ``abstained``, ``wrong``, or ``residual`` where only that is off its base's."""
+        """``right``, ``abstained``, ``wrong``, or ``residual`` where only that is above its base's."""
         if self.label not in self.right:
             return "abstained" if self.label == "inconclusive" else "wrong"
-        if self.base_residual is not None and abs(self.residual - self.base_residual) > SAME:
+        if self.base_residual is not None and self.residual - self.base_residual > SAME:
             return "residual"
         return "right"
 
