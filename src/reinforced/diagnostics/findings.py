@@ -51,9 +51,8 @@ class Claim:
                     f"claim {text!r}: {written!r} is no accuracy; write 0.55 or 55%"
                 ) from None
             if not 0 <= accuracy <= 1:
-                raise ReinforcedError(
-                    f"claim {text!r}: accuracy {accuracy:g} is not a share; did you mean {written}%?"
-                )
+                hint = "a share is at most 100%" if written.endswith("%") else f"did you mean {written}%?"
+                raise ReinforcedError(f"claim {text!r}: accuracy {written} is not a share; {hint}")
         return cls(form["attack"].strip(), ThreatModel.parse(form["threat"]), accuracy)
 
     def __str__(self) -> str:
