@@ -22,7 +22,7 @@ from reinforced.diagnostics.findings import Claim, Finding, Measured
 from reinforced.diagnostics.kept import Kept
 from reinforced.diagnostics.verdict import NEGLIGIBLE, Verdict, judge
 from reinforced.errors import ReinforcedError, did_you_mean
-from reinforced.evaluation.identity import data_sha256, model_sha256
+from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256
 from reinforced.evaluation.preflight import Preflight, preflight
 from reinforced.files import write_json
 from reinforced.streams import Stream
@@ -104,7 +104,8 @@ def diagnose(
     told = told or _silent
     with ExitStack() as stack:
         kept = Kept(out or Path(stack.enter_context(TemporaryDirectory())))
-        kept.claim(_setup(stated, model, images, labels, control, surrogates or {}, budget, seed))
+        setup = _setup(stated, model, images, labels, control, surrogates or {}, budget, seed)
+        claim_folder(kept.folder, setup, "diagnosis")
         told("the claimed attack")
         outcome = kept.outcome()
         if outcome is None:

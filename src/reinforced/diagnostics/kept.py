@@ -6,15 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from reinforced.diagnostics.findings import Finding
-from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Part, digest, read_part, write_part
-from reinforced.files import write_json
 
 
 @dataclass(frozen=True)
@@ -22,28 +19,6 @@ class Kept:
     """A diagnosis's folder."""
 
     folder: Path
-
-    def claim(self, setup: Mapping[str, Any]) -> None:
-        """Say what is diagnosed here, or check that it is the same.
-
-        Raises:
-            ReinforcedError: the folder holds another diagnosis, or its ``setup.json`` is damaged.
-        """
-        file = self.folder / "setup.json"
-        if not file.is_file():
-            write_json(file, dict(setup))
-            return
-        try:
-            there = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            raise ReinforcedError(
-                f"{file}: damaged (not JSON); delete the folder and diagnose again"
-            ) from None
-        differing = [key for key in setup if there.get(key) != setup[key]]
-        if differing:
-            raise ReinforcedError(
-                f"{self.folder} holds another diagnosis ({differing[0]} differs); choose another folder"
-            )
 
     def outcome(self) -> dict[str, Tensor] | None:
         """The claimed attack's outcome: (N,) bool tensors ``clean``, ``claimed``, ``control``, or nothing."""

@@ -20,7 +20,7 @@ from reinforced.attacks.base import CHUNK, Attack, AttackSettings, run_attack
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Chunk, from_result, load_chunk, save_chunk
-from reinforced.evaluation.identity import data_sha256, model_sha256
+from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256
 from reinforced.evaluation.job import Crashes, Job, Told, attempt
 from reinforced.evaluation.preflight import Preflight, preflight
 from reinforced.evaluation.records import (
@@ -124,21 +124,7 @@ def _claim(job: Job) -> dict[str, Any]:
     if job.released:
         setup["as_released"] = [attack.name for attack in job.released]
     setup["sha256"] = hashlib.sha256(json.dumps(setup, sort_keys=True).encode()).hexdigest()
-    file = job.folder / "setup.json"
-    if file.is_file():
-        try:
-            there = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            raise ReinforcedError(
-                f"{file}: damaged (not JSON); delete the folder and evaluate again"
-            ) from None
-        differing = [key for key in setup if there.get(key) != setup[key]]
-        if differing:
-            raise ReinforcedError(
-                f"{job.folder} holds another evaluation ({differing[0]} differs); choose another folder"
-            )
-    else:
-        write_json(file, setup)
+    claim_folder(job.folder, setup, "evaluation")
     return setup
 
 
