@@ -13,6 +13,10 @@ class ReinforcedError(Exception):
     """
 
 
+class InUse(ReinforcedError):
+    """Another process holds a folder; it may soon let go of it."""
+
+
 class Interrupted(ReinforcedError):
     """A run was asked to stop, saved its state and can go on; the command line exits with ``exit_code``."""
 

@@ -11,13 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reinforced.attacks.base import run_attack
+from reinforced.attacks.fgsm import FGSM
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics import diagnose as module
+from reinforced.diagnostics.checks.certificate import CertificateCheck
 from reinforced.diagnostics.checks.loss_saturation import LossSaturation
 from reinforced.diagnostics.checks.zero_gradients import ZeroGradients
 from reinforced.diagnostics.diagnose import Diagnosis, diagnose
-from reinforced.diagnostics.findings import Claim
+from reinforced.diagnostics.findings import Certificate, Claim
 from reinforced.errors import ReinforcedError
+from reinforced.evaluation.identity import writing
 
 Data = tuple[Tensor, Tensor]
 CLAIM = "pgd(steps=5)@linf:0.05"
@@ -126,6 +130,7 @@ def test_a_damaged_folder_is_named(data: Data, tmp_path: Path) -> None:
         (" pgd(steps=50)@linf:8/255=55%", "pgd(steps=50)", ThreatModel("linf", 8 / 255), 0.55),
         ("pgd-as-released@l2:3.5=0.25", "pgd-as-released", ThreatModel("l2", 3.5), 0.25),
         ("autoattack@linf:4/255=0", "autoattack", ThreatModel("linf", 4 / 255), 0.0),
+        ("pgd@l2:0.5=55% certified smoothing:0.25=40%", "pgd", ThreatModel("l2", 0.5), 0.55),
     ],
 )
 def test_claims_are_read(text: str, attack: str, threat: ThreatModel, accuracy: float | None) -> None:
@@ -142,6 +147,13 @@ def test_claims_are_read(text: str, attack: str, threat: ThreatModel, accuracy: 
         ("pgd@l2:1=many", "is no accuracy"),
         ("pgd@l2:1=55", "did you mean 55%"),
         ("pgd@linf:8=50%", "linf:8/255"),
+        ("pgd@l2:1 certified smothing:0.25", "did you mean 'smoothing'"),
+        ("pgd@l2:1 certified smoothing", "smoothing:SIGMA"),
+        ("pgd@l2:1 certified smoothing:-1", "positive sigma"),
+        ("pgd@l2:1 certified other:0.3", "smoothing:SIGMA"),
+        ("pgd@l2:1 certified other:-1", "smoothing:SIGMA"),
+        ("pgd@l2:1 certified smoothing:much", "smoothing:0.25"),
+        ("pgd@l2:1 certified other=55", "did you mean 55%"),
     ],
 )
 def test_unreadable_claims_say_what_to_write(text: str, said: str) -> None:
@@ -159,6 +171,7 @@ def test_unreadable_claims_say_what_to_write(text: str, said: str) -> None:
         ({"claim": "pgd-as-released(step=0.2)@linf:0.1"}, "step"),
         ({"claim": "pgd"}, "ATTACK@THREAT"),
         ({"budget": "quik"}, "quick"),
+        ({"smoothed": Bands()}, "certified smoothing:SIGMA"),
     ],
 )
 def test_what_cannot_be_diagnosed_is_refused(data: Data, options: dict[str, Any], said: str) -> None:
@@ -170,6 +183,43 @@ def test_what_cannot_be_diagnosed_is_refused(data: Data, options: dict[str, Any]
 def test_a_threat_beside_the_claim_completes_it(data: Data) -> None:
     found = judged(data, claim="pgd(steps=5)", threat=ThreatModel("linf", 0.05))
     assert found.verdict.claim == Claim.parse(CLAIM)
+
+
+def test_passes_hold_the_runners_own_predictions(data: Data) -> None:
+    # FGSM on 60 images: a step and its end are 3 passes, the runner predicts before and after; before that
+    # it found out which images are right, by "attacking" with the images themselves.
+    right = 60
+    found = judged(data, claim="fgsm@linf:0.05", control=None)
+    spent = found.measured.passes - sum(finding.passes for finding in found.findings)
+    attack = run_attack(FGSM(), Bands().eval(), *data, ThreatModel("linf", 0.05), seed=0)
+    assert attack.predictions == 60 + right
+    assert spent == (60 + right) + attack.forwards + attack.gradients + (60 + right)
+
+
+def test_certificates_are_examined_where_one_is_claimed(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECKS", (ZeroGradients, CertificateCheck))
+    claim = "pgd(steps=5)@l2:0.1"
+    plain = judged(data, claim=claim, out=tmp_path / "plain")
+    assert [finding.check for finding in plain.findings] == ["zero_gradients"]
+    certified = judged(data, claim=f"{claim} certified smoothing:0.1", smoothed=Bands(), out=tmp_path / "c")
+    assert [finding.check for finding in certified.findings] == ["zero_gradients", "certificate"]
+    assert certified.verdict.claim.certificate == Certificate("smoothing", 0.1)
+    with pytest.raises(ReinforcedError, match="another diagnosis"):
+        judged(data, claim=f"{claim} certified smoothing:0.1", smoothed=Bands(2.0), out=tmp_path / "c")
+
+
+def test_what_a_killed_writer_left_goes_but_nobody_elses(data: Data, tmp_path: Path) -> None:
+    left = tmp_path / ".loss_saturation.npz.x1.part"
+    left.touch()
+    with writing(tmp_path):
+        assert not left.exists()
+        left.touch()
+        judged(data, out=tmp_path)  # another writer is at work: it may be its file
+        assert left.exists()
+    judged(data, out=tmp_path)
+    assert not left.exists()
 
 
 def test_a_model_of_labels_alone_leaves_gradient_checks_untested(data: Data) -> None:

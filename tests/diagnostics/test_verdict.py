@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reinforced.diagnostics.findings import Claim, Finding, Grade, Measured
+from reinforced.diagnostics.findings import Certificate, Claim, Finding, Grade, Measured
 from reinforced.diagnostics.statistics import Gain, Share, exceeds, holm
 from reinforced.diagnostics.verdict import Label, Verdict, judge, not_tested, ranked, unanswered
 
@@ -118,10 +118,16 @@ def test_nothing_but_witnesses_makes_a_claim_masked(grade: Grade) -> None:
 def test_what_no_attack_answered_leaves_the_claim_open(grade: Grade) -> None:
     asked = fired("zero_gradients", grade, remedies=("bpda", "black_box"))
     assert verdict(measured(600), asked).label == "inconclusive"
-    assert verdict(measured(600, 5), asked, fired("bpda", "witness", 5)).label == "genuine"
+    # A few images are what any other attack would find: 2 points at 95 % must be the matching attack's.
+    assert verdict(measured(600, 5), asked, fired("bpda", "witness", 5)).label == "inconclusive"
+    sure = next(count for count in range(20, 60) if Share(count, 1000).bounds[0] > 0.02)
+    for count, label in ((sure, "genuine"), (sure - 1, "inconclusive")):
+        assert verdict(measured(600, count), asked, fired("bpda", "witness", count)).label == label
+    two = [fired("bpda", "witness", sure), replace(fired("black_box", "witness", 3), witnesses=(1, 2, 3))]
+    assert verdict(measured(600, sure), asked, *two).label == "genuine"
     own = fired("zero_gradients", grade, witnesses=5)
     assert verdict(measured(600, 5), own).label == "genuine"
-    elsewhere = verdict(measured(600, 5), asked, fired("transfer", "witness", 5))
+    elsewhere = verdict(measured(600, sure), asked, fired("transfer", "witness", sure))
     assert elsewhere.label == "inconclusive"
     assert elsewhere.reason.startswith("zero_gradients")
 
@@ -149,10 +155,44 @@ def test_500_images_and_three_points_without_gradients_will_do() -> None:
 
 @pytest.mark.parametrize("outcome", [None, True, "missing"])
 def test_the_binarisation_test_must_have_been_passed(outcome: bool | str | None) -> None:
-    there = [] if isinstance(outcome, str) else [Finding("binarisation", outcome, "it says", "heuristic")]
+    there = []
+    if not isinstance(outcome, str):
+        there = [Finding("binarisation", outcome, "it says", "failed control" if outcome else None)]
     reached = judge(CLAIM, measured(600), [SILENT, *there])
     assert reached.label == "inconclusive"
     assert "binarisation" in reached.reason
+
+
+def test_the_binarisation_test_is_the_strongest_attacks() -> None:
+    weak = fired("binarisation", "heuristic")  # the claimed attack failed it, PGD with the margin loss passed
+    assert judge(CLAIM, measured(600), [SILENT, weak]).label == "genuine"
+    assert judge(CLAIM, measured(600, 100), [SILENT, weak, breaking(100)]).label == "overstated"
+
+
+CERTIFIED = replace(CLAIM, certificate=Certificate("smoothing", 0.25))
+
+
+def test_a_defeated_certificate_is_overstated_and_one_that_was_not_recomputed_is_untested() -> None:
+    assert verdict(measured(600), claim=CERTIFIED).label == "genuine"
+    defeated = verdict(measured(600, 5), fired("certificate", "witness", 5), claim=CERTIFIED)
+    assert defeated.label == "overstated"
+    assert defeated.reason == "The certificate is defeated. certificate speaks"
+    unable = Finding("certificate", None, "The network was not given.")
+    untested = verdict(measured(600), unable, claim=CERTIFIED)
+    assert untested.label == "genuine"
+    assert untested.not_tested[0] == "certificate: The network was not given."
+    # Half of the gain lost is worse.
+    assert (
+        verdict(measured(600, 400), breaking(400), fired("certificate", "witness", 9), claim=CERTIFIED).label
+        == "masked"
+    )
+
+
+def test_no_certificate_covers_more_than_what_is_left() -> None:
+    for accuracy, label in ((0.6, "genuine"), (0.66, "overstated")):
+        said = replace(CLAIM, certificate=Certificate("other", accuracy=accuracy))
+        assert verdict(measured(600), claim=said).label == label
+    assert "66.0 %" in verdict(measured(600), claim=said).reason
 
 
 def test_a_gain_that_is_not_significant_is_not_genuine() -> None:
@@ -190,7 +230,7 @@ def test_evidence_is_ranked_by_grade_then_witnesses() -> None:
         SILENT,
     ]
     assert [finding.check for finding in ranked(order)] == ["a", "b", "c", "d"]
-    assert [finding.check for finding in unanswered([fired("x", "mechanism"), *order])] == ["x"]
+    assert [finding.check for finding in unanswered([fired("x", "mechanism"), *order], 1000)] == ["x"]
 
 
 def test_a_masked_verdict_names_its_best_witness_and_its_cause() -> None:

@@ -138,9 +138,10 @@ class AttackResult:
         distances: (N,) from the original, in the threat's norm, pixel units.
         attacked: (N,) bool, the images that the attack was let loose on.
         unprojected: (N,), see :class:`AttackOutput`; not-a-number where there is none.
-        forwards: the attack's forward passes, in images; the runner's own two are not counted.
+        forwards: the attack's forward passes, in images; the runner's own are not among them.
         gradients: the attack's input gradients, in images; one costs as much as a forward pass.
         elsewhere: passes on other models (surrogates), in images.
+        predictions: the runner's own forward passes, before and after the attack, in images.
         flags: the attack's doubts, one a kind over all chunks.
         seconds: wall-clock time of the whole run.
     """
@@ -154,8 +155,14 @@ class AttackResult:
     forwards: int
     gradients: int
     elsewhere: int
+    predictions: int
     flags: tuple[Flag, ...]
     seconds: float
+
+    @property
+    def passes(self) -> int:
+        """All that the run took, in images."""
+        return self.forwards + self.gradients + self.elsewhere + self.predictions
 
 
 def run_attack(
@@ -247,6 +254,7 @@ def run_attack(
         meter.forwards,
         meter.gradients,
         elsewhere,
+        draws * (len(images) + int(attacked.sum())),
         merged(flags),
         seconds,
     )

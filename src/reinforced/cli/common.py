@@ -15,6 +15,19 @@ DataOption = Annotated[
     typer.Option("--data", help="Folder of data sets [default: $REINFORCED_DATA, else the user cache]."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+RayOption = Annotated[
+    str | None,
+    typer.Option("--ray", help="Address of a Ray cluster, or local to start one [default: no Ray]."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="With --ray: workers that share the chunks [default: one a core].", min=1)
+]
+TrackOption = Annotated[
+    list[str] | None, typer.Option("--track", help="Also keep a tracker: tensorboard, mlflow; repeatable.")
+]
+TrackToOption = Annotated[
+    Path | None, typer.Option("--track-to", help="Folder of the trackers [default: tracking, beside the run].")
+]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the run directories.")]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reinforced.cli.common import DataOption, DeviceOption, new_table, say, show
+from reinforced.cli.common import DataOption, DeviceOption, RayOption, WorkersOption, new_table, say, show
 from reinforced.errors import ReinforcedError, did_you_mean
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ def diagnose(
         str | None, typer.Option(help="Undefended model [default: a run's own recipe without defence].")
     ] = None,
     surrogates: Annotated[list[str] | None, typer.Option(help="Runs to transfer examples from.")] = None,
+    smoothed: Annotated[
+        str | None, typer.Option(help="The network behind a claim that ends in 'certified smoothing:SIGMA'.")
+    ] = None,
     images: Annotated[
         int | None, typer.Option(help="The first so many test images [default: all].", min=1)
     ] = None,
@@ -32,6 +35,8 @@ def diagnose(
     normalize: Annotated[str, typer.Option(help="Of a network by name: none, cifar10, ...")] = "none",
     checkpoint: Annotated[str, typer.Option(help="Of a run: last, best, or a kept epoch.")] = "last",
     seed: Annotated[int, typer.Option(help="Of every draw.", min=0)] = 0,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     out: Annotated[Path, typer.Option(help="Folder for networks by name; runs keep their own.")] = Path(
         "evaluations"
     ),
@@ -45,6 +50,7 @@ def diagnose(
 
     from reinforced.diagnostics.findings import Claim
     from reinforced.studies.diagnosis import diagnose_subject, load_control, load_surrogates
+    from reinforced.studies.shards import sharing_attacks
     from reinforced.studies.subjects import Source, load_subject
     from reinforced.training.device import resolve_device
 
@@ -52,15 +58,20 @@ def diagnose(
     given = Source(source, None, weights, normalize, checkpoint, images, root)
     subject = load_subject(model, given, where, out)
     undefended = load_control(model, control, given, where, out)
-    with Console(stderr=True).status(f"{subject.name}  {stated}") as status:
+    with (
+        sharing_attacks(ray, workers, device) as run,
+        Console(stderr=True).status(f"{subject.name}  {stated}") as status,
+    ):
         folder, found = diagnose_subject(
             subject,
             stated,
             budget=budget,  # type: ignore[arg-type]  # checked above
             control=undefended,
             surrogates=load_surrogates(surrogates or [], given, where, out),
+            smoothed=None if smoothed is None else load_subject(smoothed, given, where, out).model,
             seed=seed,
             told=lambda part: status.update(f"{subject.name}  {stated}  {part}"),
+            run=run,
         )
     _print(found, folder)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -18,6 +18,8 @@ from reinforced.evaluation.verify import holding
 Budget = Literal["quick", "standard", "thorough"]
 BUDGETS: tuple[Budget, ...] = ("quick", "standard", "thorough")
 DRAWS = 100
+Runner = Callable[..., AttackResult]
+"""Runs an attack as :func:`~reinforced.attacks.base.run_attack` does; it may share the chunks out."""
 
 
 class Broken(NamedTuple):
@@ -53,6 +55,8 @@ class Case:
         surrogates: models to transfer from, by name.
         budget: how much may be spent.
         seed: of every draw.
+        smoothed: the network that the claim's certificate smooths, without the noise, or ``None``.
+        run: what runs the attacks.
         examples: row to a verified example that breaks it.
         passes: spent so far, in images.
     """
@@ -68,6 +72,8 @@ class Case:
     surrogates: Mapping[str, nn.Module] = field(default_factory=dict)
     budget: Budget = "standard"
     seed: int = 0
+    smoothed: nn.Module | None = None
+    run: Runner = run_attack
     examples: dict[int, Tensor] = field(default_factory=dict)
     passes: int = 0
 
@@ -124,7 +130,7 @@ class Case:
             return Broken(
                 torch.zeros_like(self.clean), torch.zeros_like(self.clean), _nothing(self.images[:0])
             )
-        result = run_attack(
+        result = self.run(
             attack,
             stand_in or self.model,
             self.images[rows],
@@ -133,7 +139,7 @@ class Case:
             seed=self.seed,
             draws=self.draws if draws is None else draws,
         )
-        self.passes += result.forwards + result.gradients + result.elsewhere
+        self.passes += result.passes
         candidates = rows[~result.robust] if stand_in is None else rows
         found = result.images[~result.robust] if stand_in is None else result.images
         held = self.holding(candidates, found, ball)
@@ -166,4 +172,4 @@ class Case:
 def _nothing(images: Tensor) -> AttackResult:
     """What an attack does to no image, (0, C, H, W)."""
     none, zero = torch.zeros(0, dtype=torch.bool), torch.zeros(0)
-    return AttackResult(none, none, images, zero, none, zero, 0, 0, 0, (), 0.0)
+    return AttackResult(none, none, images, zero, none, zero, 0, 0, 0, 0, (), 0.0)

@@ -16,13 +16,13 @@ from reinforced.attacks.base import AttackOutput, Batch, run_attack
 from reinforced.attacks.pgd_as_released import PGDAsReleased
 from reinforced.attacks.spec import parse_attack
 from reinforced.attacks.threat import NORMS, ThreatModel
-from reinforced.diagnostics.case import BUDGETS, DRAWS, Budget, Case
+from reinforced.diagnostics.case import BUDGETS, DRAWS, Budget, Case, Runner
 from reinforced.diagnostics.checks import CHECKS
 from reinforced.diagnostics.findings import Claim, Finding, Measured
 from reinforced.diagnostics.kept import Kept
 from reinforced.diagnostics.verdict import NEGLIGIBLE, Verdict, judge
 from reinforced.errors import ReinforcedError, did_you_mean
-from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256
+from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256, writing
 from reinforced.evaluation.preflight import Preflight, preflight
 from reinforced.files import write_json
 from reinforced.streams import Stream
@@ -71,10 +71,12 @@ def diagnose(
     claim: Claim | str,
     control: nn.Module | None = None,
     surrogates: Mapping[str, nn.Module] | None = None,
+    smoothed: nn.Module | None = None,
     budget: Budget = "standard",
     seed: int = 0,
     out: Path | None = None,
     told: Told | None = None,
+    run: Runner = run_attack,
 ) -> Diagnosis:
     """Judge a robustness claim about any module.
 
@@ -89,10 +91,13 @@ def diagnose(
         claim: ``pgd@l2:1.0``, or a :class:`~reinforced.diagnostics.findings.Claim`.
         control: an undefended model of the same task: without it no claim can be found genuine.
         surrogates: more models to transfer from, by name; the control is one too.
+        smoothed: the network, without noise, that a claim ``certified smoothing:SIGMA`` is about: without it
+            the certificate is not recomputed.
         budget: ``quick`` (no AutoAttack, can say all but genuine), ``standard`` or ``thorough``.
         seed: of every draw.
         out: the diagnosis's folder; a temporary one if left out.
         told: called with the name of each part as it begins.
+        run: what runs attacks; one that shares their chunks out gives the same verdict.
 
     Raises:
         ReinforcedError: bad inputs, an unreadable claim, or a folder that holds another diagnosis.
@@ -100,16 +105,21 @@ def diagnose(
     if budget not in BUDGETS:
         raise ReinforcedError(f"no budget {budget!r}{did_you_mean(budget, BUDGETS)}")
     stated = _stated(claim, threat)
+    if smoothed is not None and (stated.certificate is None or stated.certificate.kind != "smoothing"):
+        raise ReinforcedError(
+            f"claim {stated}: a smoothed network was given; say so in the claim: certified smoothing:SIGMA"
+        )
     checked = preflight(model, images, labels, [])
     told = told or _silent
     with ExitStack() as stack:
         kept = Kept(out or Path(stack.enter_context(TemporaryDirectory())))
-        setup = _setup(stated, model, images, labels, control, surrogates or {}, budget, seed)
+        setup = _setup(stated, model, images, labels, control, surrogates or {}, smoothed, budget, seed)
+        stack.enter_context(writing(kept.folder))
         claim_folder(kept.folder, setup, "diagnosis")
         told("the claimed attack")
         outcome = kept.outcome()
         if outcome is None:
-            outcome = _reproduce(stated, model, control, images, labels, checked, seed)
+            outcome = _reproduce(stated, model, control, images, labels, checked, seed, run)
             kept.keep_outcome(outcome)
         case = Case(
             model,
@@ -123,6 +133,8 @@ def diagnose(
             {**(surrogates or {}), **({"control": control} if control is not None else {})},
             budget,
             seed,
+            smoothed,
+            run,
         )
         case.passes += int(outcome["passes"])
         against = tuple(outcome["control"].tolist()) if control is not None else None
@@ -156,10 +168,11 @@ def _setup(
     labels: Tensor,
     control: nn.Module | None,
     surrogates: Mapping[str, nn.Module],
+    smoothed: nn.Module | None,
     budget: Budget,
     seed: int,
 ) -> dict[str, Any]:
-    return {
+    setup = {
         "claim": str(claim),
         "model_sha256": model_sha256(model),
         "data_sha256": data_sha256(images, labels),
@@ -167,8 +180,11 @@ def _setup(
         "surrogates": {name: model_sha256(surrogate) for name, surrogate in sorted(surrogates.items())},
         "budget": budget,
         "seed": seed,
-        "checks": [check.name for check in CHECKS if check().runs_in(budget)],
+        "checks": [check.name for check in CHECKS if check().runs_in(budget) and check().concerns(claim)],
     }
+    if claim.certificate is not None:
+        setup["smoothed_sha256"] = None if smoothed is None else model_sha256(smoothed)
+    return setup
 
 
 def _silent(part: str) -> None:
@@ -183,19 +199,20 @@ def _reproduce(
     labels: Tensor,
     checked: Preflight,
     seed: int,
+    run: Runner,
 ) -> dict[str, Tensor]:
     """Run the claimed attack: (N,) bool ``clean``, ``claimed``, ``control``, and the ``passes`` it took."""
     draws = DRAWS if checked.randomised else 1
-    clean, left, passes = _run(claim, model, images, labels, seed, draws)
+    clean, left, passes = _run(claim, model, images, labels, seed, draws, run)
     against = torch.zeros_like(clean)
     if control is not None:
-        against, more = _run(claim, control, images, labels, seed, 1)[1:]
+        against, more = _run(claim, control, images, labels, seed, 1, run)[1:]
         passes += more
     return {"clean": clean, "claimed": left, "control": against, "passes": torch.tensor(passes)}
 
 
 def _run(
-    claim: Claim, model: nn.Module, images: Tensor, labels: Tensor, seed: int, draws: int
+    claim: Claim, model: nn.Module, images: Tensor, labels: Tensor, seed: int, draws: int, run: Runner
 ) -> tuple[Tensor, Tensor, int]:
     attack = parse_attack(claim.attack)
     nothing = run_attack(Still(), model, images, labels, claim.threat, seed=seed, draws=draws)
@@ -203,14 +220,15 @@ def _run(
     if isinstance(attack, PGDAsReleased):
         released = attack.run(model, images, labels, claim.threat, seed=seed)
         # Its own count also takes in images that it turned right; they are no robustness.
-        return clean, clean & released.correct.cpu(), released.forwards + released.gradients
+        spent = nothing.passes + released.forwards + released.gradients
+        return clean, clean & released.correct.cpu(), spent
     try:
-        result = run_attack(attack, model, images, labels, claim.threat, seed=seed, draws=draws)
+        result = run(attack, model, images, labels, claim.threat, seed=seed, draws=draws)
     except ReinforcedError as error:
         if "carry no gradient" not in str(error):
             raise
-        return clean, clean, 0  # such an attack breaks nothing, as the claimant found
-    return clean, result.robust.cpu(), result.forwards + result.gradients
+        return clean, clean, nothing.passes  # such an attack breaks nothing, as the claimant found
+    return clean, result.robust.cpu(), nothing.passes + result.passes
 
 
 class Still:
@@ -235,7 +253,7 @@ def _examine(case: Case, kept: Kept, told: Told) -> list[Finding]:
     findings = []
     for kind in CHECKS:
         check = kind()
-        if not check.runs_in(case.budget):
+        if not (check.runs_in(case.budget) and check.concerns(case.claim)):
             continue
         told(check.name)
         stored = kept.finding(check.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Literal
 
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics.statistics import Gain
-from reinforced.errors import ReinforcedError
+from reinforced.errors import ReinforcedError, did_you_mean
 
 Grade = Literal["witness", "failed control", "mechanism", "heuristic"]
 """What evidence is worth, best first: a re-verified adversarial example that the claimed attack missed; an
@@ -21,44 +22,114 @@ Figure = float | int | str | None
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """A proof that a claim rests on: at the claim's epsilon it covers ``accuracy`` of the images.
+
+    Attributes:
+        kind: ``smoothing``, which is recomputed: randomised smoothing with Gaussian noise; ``other``, which
+            is not: only its figure is held against what was broken.
+        sigma: of the noise, in pixel units; ``smoothing`` alone has one.
+        accuracy: a share; ``None``: whatever it covers.
+
+    Raises:
+        ReinforcedError: an unknown kind, or a sigma that is missing, not positive or not called for.
+    """
+
+    kind: Literal["smoothing", "other"]
+    sigma: float | None = None
+    accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("smoothing", "other"):
+            raise ReinforcedError(
+                f"no certificate {self.kind!r}{did_you_mean(self.kind, ('smoothing', 'other'))}"
+            )
+        smooth = self.sigma is not None and 0 < self.sigma < math.inf
+        if not (smooth if self.kind == "smoothing" else self.sigma is None):
+            raise ReinforcedError(
+                f"certificate {self}: write smoothing:SIGMA with a positive sigma, or other"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Certificate:
+        """Read ``smoothing:0.25``, ``smoothing:0.25=40%`` or ``other=40%``.
+
+        Raises:
+            ReinforcedError: another form.
+        """
+        form = re.fullmatch(r"\s*(?P<kind>[^:=]+?)\s*(?::(?P<sigma>[^=]+))?(?:=(?P<accuracy>[^=]+))?", text)
+        try:
+            sigma = float(form["sigma"]) if form is not None and form["sigma"] is not None else None
+        except ValueError:
+            form = None
+        if form is None:
+            raise ReinforcedError(
+                f"certificate {text!r}: write it as smoothing:0.25, smoothing:0.25=40% or other"
+            )
+        return cls(form["kind"], sigma, _share(form["accuracy"], f"certificate {text!r}"))  # type: ignore[arg-type]  # checked there
+
+    def __str__(self) -> str:
+        """The form that :meth:`parse` reads."""
+        sigma = "" if self.sigma is None else f":{self.sigma:g}"
+        return f"{self.kind}{sigma}{_stated(self.accuracy)}"
+
+
+@dataclass(frozen=True)
 class Claim:
     """What is claimed: ``attack`` under ``threat`` leaves ``accuracy`` (a share; None: whatever it leaves).
 
-    ``attack`` is written as on the command line, ``pgd(steps=50)`` or ``pgd-as-released``.
+    ``attack`` is written as on the command line, ``pgd(steps=50)`` or ``pgd-as-released``; ``certificate`` is
+    the proof that comes with it, if one does.
     """
 
     attack: str
     threat: ThreatModel
     accuracy: float | None = None
+    certificate: Certificate | None = None
 
     @classmethod
     def parse(cls, text: str) -> Claim:
-        """Read ``pgd@l2:1.0``, or ``pgd(steps=50)@linf:8/255=55%`` with the accuracy claimed.
+        """Read ``pgd@l2:1.0``, or with the accuracy claimed ``pgd(steps=50)@linf:8/255=55%``.
+
+        A certificate comes last: ``pgd@l2:0.5 certified smoothing:0.25``.
 
         Raises:
             ReinforcedError: another form, or an accuracy outside [0, 1].
         """
-        form = re.fullmatch(r"\s*(?P<attack>.+)@(?P<threat>[^@=]+)(?:=(?P<accuracy>[^=]+))?", text)
+        attacked, certified, certificate = text.partition(" certified ")
+        form = re.fullmatch(r"\s*(?P<attack>.+)@(?P<threat>[^@=]+)(?:=(?P<accuracy>[^=]+))?", attacked)
         if form is None:
             raise ReinforcedError(f"claim {text!r}: write it as ATTACK@THREAT, as in pgd@l2:1.0")
-        accuracy = None
-        if form["accuracy"] is not None:
-            written = form["accuracy"].strip()
-            try:
-                accuracy = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
-            except ValueError:
-                raise ReinforcedError(
-                    f"claim {text!r}: {written!r} is no accuracy; write 0.55 or 55%"
-                ) from None
-            if not 0 <= accuracy <= 1:
-                hint = "a share is at most 100%" if written.endswith("%") else f"did you mean {written}%?"
-                raise ReinforcedError(f"claim {text!r}: accuracy {written} is not a share; {hint}")
-        return cls(form["attack"].strip(), ThreatModel.parse(form["threat"]), accuracy)
+        return cls(
+            form["attack"].strip(),
+            ThreatModel.parse(form["threat"]),
+            _share(form["accuracy"], f"claim {text!r}"),
+            Certificate.parse(certificate) if certified else None,
+        )
 
     def __str__(self) -> str:
         """The form that :meth:`parse` reads."""
-        stated = "" if self.accuracy is None else f"={100 * self.accuracy:g}%"
-        return f"{self.attack}@{self.threat}{stated}"
+        certified = "" if self.certificate is None else f" certified {self.certificate}"
+        return f"{self.attack}@{self.threat}{_stated(self.accuracy)}{certified}"
+
+
+def _share(written: str | None, where: str) -> float | None:
+    """``0.55`` or ``55%`` as a share."""
+    if written is None:
+        return None
+    written = written.strip()
+    try:
+        share = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
+    except ValueError:
+        raise ReinforcedError(f"{where}: {written!r} is no accuracy; write 0.55 or 55%") from None
+    if not 0 <= share <= 1:
+        hint = "a share is at most 100%" if written.endswith("%") else f"did you mean {written}%?"
+        raise ReinforcedError(f"{where}: accuracy {written} is not a share; {hint}")
+    return share
+
+
+def _stated(share: float | None) -> str:
+    return "" if share is None else f"={100 * share:g}%"
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ class Bridge:
     def name(self) -> str:
         """For people: the module at whose output, or in front of which, it ends."""
         module, side, _ = self.to
-        module = module or "the model"
-        return module if side == "out" else f"the code before {module}"
+        named = f"module {module!r}" if module else "the model's own code"
+        return named if side == "out" else f"the code before {named}"
 
 
 class _Identity(torch.autograd.Function):

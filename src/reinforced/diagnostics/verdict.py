@@ -81,9 +81,9 @@ def judge(claim: Claim, measured: Measured, findings: Sequence[Finding]) -> Verd
        The same where the gain is not surely more, and what is left of it is surely at most that.
     2. masked: verified witnesses take at least half of the gain, and more than 5 points (Holm, 95 %).
     3. overstated: a smaller loss, above 2 points at 95 % and not surely below 5; or the claimed attack
-       leaves less here than was claimed.
+       leaves less here than was claimed; or verified examples defeat the certificate claimed.
     4. inconclusive: a claim or attack that failed the lint and was not rerun; a failed control or a
-       mechanism that no attack could turn into a witness; a budget or a control that was missing.
+       mechanism that no matching attack put a figure to; a budget or a control that was missing.
     5. genuine: 500 images, the full ensemble, a significant gain, a loss of at most 5 points at 95 %, at
        most 3 points lost to attacks without gradients alone, and the binarisation test passed.
     """
@@ -128,6 +128,9 @@ def _decide(
             "overstated",
             f"{100 * claim.accuracy:.1f} % was claimed; the same attack leaves {claimed} here.",
         )
+    defeated = _defeated(claim, findings, Share(claimed.count - loss.count, measured.images))
+    if defeated:
+        return "overstated", defeated
     objections = _objections(measured, findings, loss, p_gain)
     if objections:
         return "inconclusive", objections[0]
@@ -140,10 +143,10 @@ def _against(
     """What counting images says against the claim, if anything."""
     than = "an undefended model" if measured.control is not None else "a model without any robustness"
     if gain.upper <= NEGLIGIBLE:
-        return "not-robust", f"It is {_at_most(gain.upper)} {than} has."
+        return "not-robust", f"What the claimed attack leaves is {_at_most(gain.upper)} {than} keeps."
     left = measured.residual_gain
     if gain.lower <= NEGLIGIBLE and left.upper <= NEGLIGIBLE:
-        return "not-robust", f"What is left is {_at_most(left.upper)} {than} has."
+        return "not-robust", f"What is left after every check is {_at_most(left.upper)} {than} keeps."
     if p_loss < SIGNIFICANCE and loss.value >= gain.value / 2:
         return "masked", f"{_witness(findings, loss)}{_cause(findings)}"
     if loss.bounds[0] > NOTICEABLE and loss.bounds[1] > NEGLIGIBLE:
@@ -151,8 +154,21 @@ def _against(
     return None
 
 
+def _defeated(claim: Claim, findings: Sequence[Finding], residual: Share) -> str:
+    """How verified examples contradict the proof that the claim rests on; empty where they do not."""
+    if claim.certificate is None:
+        return ""
+    stated = claim.certificate.accuracy
+    if stated is not None and stated > residual.interval[1]:
+        return f"A certificate for {100 * stated:.1f} % was claimed; verified examples leave {residual}."
+    for finding in findings:
+        if finding.check == "certificate" and finding.grade == "witness":
+            return f"The certificate is defeated. {finding.message}"
+    return ""
+
+
 def _at_most(points: float) -> str:
-    return f"at most {100 * points:.1f} points more than" if points > 0 else "no more than"
+    return f"at most {100 * points:.1f} points more than" if points >= 0.0005 else "no more than"
 
 
 def _witness(findings: Sequence[Finding], loss: Share) -> str:
@@ -174,7 +190,9 @@ def _cause(findings: Sequence[Finding]) -> str:
 def _objections(measured: Measured, findings: Sequence[Finding], loss: Share, p_gain: float) -> list[str]:
     """What stands between a claim with nothing verified against it and ``genuine``, weightiest first."""
     found = {finding.check: finding for finding in findings}
-    reasons = [f"{finding.check}: {finding.message}" for finding in unanswered(findings)]
+    reasons = [
+        f"{finding.check} is open: {finding.message}" for finding in unanswered(findings, measured.images)
+    ]
     if measured.budget == "quick":
         reasons.append("Nothing was found; the quick budget cannot say more: run --budget standard.")
     if measured.control is None:
@@ -186,24 +204,32 @@ def _objections(measured: Measured, findings: Sequence[Finding], loss: Share, p_
     if not measured.ensemble:
         reasons.append("The full ensemble was not run.")
     if loss.bounds[1] > NEGLIGIBLE:
-        reasons.append(f"The loss may be up to {100 * loss.bounds[1]:.1f} points: more images would tell.")
+        reasons.append(
+            f"Up to {100 * loss.bounds[1]:.1f} points may be lost, and 5 are borne: more images would tell."
+        )
     alone = Share(sum(measured.black_box), measured.images)
     if alone.value > BLACK_BOX:
-        reasons.append(f"Attacks without gradients alone break {alone}: the gradients mislead.")
+        reasons.append(f"Attacks without gradients alone break {alone} of the images: the gradients mislead.")
     binarisation = found.get("binarisation")
-    if binarisation is None or binarisation.fired is not False:
-        said = "was not run" if binarisation is None else binarisation.message
+    if binarisation is None or binarisation.fired is None or binarisation.grade == "failed control":
+        said = "it was not run." if binarisation is None else binarisation.message
         reasons.append(f"The binarisation test was not passed: {said}")
     return reasons
 
 
-def unanswered(findings: Sequence[Finding]) -> list[Finding]:
-    """Failed controls and mechanisms that neither their own nor their remedies' attacks made a witness of."""
+def unanswered(findings: Sequence[Finding], images: int) -> list[Finding]:
+    """Failed controls and mechanisms that no matching attack has put a figure to.
+
+    One with witnesses is its own matching attack, and they are in the loss. One without is answered where
+    the attacks it names break surely more of the images than attacks of one strength differ by.
+    """
     found = {finding.check: finding for finding in findings}
 
     def answered(finding: Finding) -> bool:
-        there = [finding, *(found[name] for name in finding.remedies if name in found)]
-        return any(one.witnesses for one in there)
+        if finding.witnesses:
+            return True
+        broken = {row for name in finding.remedies if name in found for row in found[name].witnesses}
+        return Share(len(broken), images).bounds[0] > NOTICEABLE
 
     weighty = [f for f in ranked(findings) if f.grade in ("failed control", "mechanism")]
     return [finding for finding in weighty if not answered(finding)]

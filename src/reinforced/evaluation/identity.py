@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,34 @@ def data_sha256(images: Tensor, labels: Tensor) -> str:
     digest = hashlib.sha256(images.cpu().contiguous().numpy().tobytes())
     digest.update(labels.cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Write to a folder beside other processes; who comes alone removes what killed ones left half-written.
+
+    All writers hold ``writers.lock`` together, whoever holds it alone is the only one: so nobody's file is
+    removed from under its hands.
+
+    Raises:
+        ReinforcedError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "writers.lock").open("a")
+    except OSError as error:
+        raise ReinforcedError(f"cannot write {folder}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # others are writing
+        else:
+            for pattern in (".*.part", "*/.*.part"):
+                for left_by_a_kill in folder.glob(pattern):
+                    left_by_a_kill.unlink()
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
 
 
 def claim_folder(folder: Path, setup: Mapping[str, Any], what: str) -> None:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from reinforced.data import load, to_float
 from reinforced.diagnostics.case import Budget
-from reinforced.diagnostics.certificate import certificates
 from reinforced.diagnostics.diagnose import Diagnosis, diagnose
 from reinforced.errors import Interrupted, ReinforcedError, did_you_mean
 from reinforced.evaluation.evaluate import evaluate
@@ -229,6 +228,7 @@ def _judge(
             labels,
             claim=defence.claim,
             control=control,
+            smoothed=None if defence.smoothing is None else defence.smoothing.network(bases, seed),
             budget=budget,
             seed=seed,
             out=here / "diagnosis",
@@ -236,7 +236,7 @@ def _judge(
         )
         told("AutoAttack")
         reference = _reference(model, images, labels, defence, seed, here)
-    certified, defeated = _certified(defence, bases, seed, images, labels, found, told)
+    certified, defeated = _certified(found)
     return Row(
         defence.name,
         seed,
@@ -287,18 +287,13 @@ def _reference(
     return Reference(accuracy, tuple(dict.fromkeys(flags)))
 
 
-def _certified(
-    defence: Defence, bases: Bases, seed: int, images: Tensor, labels: Tensor, found: Diagnosis, told: Told
-) -> tuple[float | None, int]:
-    """Share of images certified for the threat's radius, and how many of these a witness defeats."""
-    if defence.smoothing is None:
-        return None, 0
-    told("certificate")
-    network = defence.smoothing.network(bases, seed)
-    held = certificates(network, images, defence.smoothing.sigma, seed=seed)
-    epsilon = defence.threat.epsilon
-    share = float(held.hold(labels, epsilon).float().mean())
-    return share, held.defeated(labels, epsilon, found.measured.witnessed)
+def _certified(found: Diagnosis) -> tuple[float | None, int]:
+    """Share of images certified for the threat's radius, and how many of these are broken within it."""
+    for finding in found.findings:
+        if finding.check == "certificate" and finding.fired is not None:
+            certified, defeated = (int(finding.figures[name] or 0) for name in ("certified", "defeated"))
+            return certified / found.verdict.images, defeated
+    return None, 0
 
 
 @contextmanager

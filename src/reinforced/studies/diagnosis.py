@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reinforced.diagnostics.case import Budget
+from reinforced.attacks.base import run_attack
+from reinforced.diagnostics.case import Budget, Runner
 from reinforced.diagnostics.diagnose import Diagnosis, Told, diagnose
 from reinforced.diagnostics.findings import Claim
 from reinforced.errors import ReinforcedError
@@ -53,8 +54,10 @@ def diagnose_subject(
     budget: Budget,
     control: nn.Module | None,
     surrogates: dict[str, nn.Module],
+    smoothed: nn.Module | None,
     seed: int,
     told: Told,
+    run: Runner = run_attack,
 ) -> tuple[Path, Diagnosis]:
     """Judge a claim; the folder's name holds the claim, the budget and the number of images."""
     label = folder_name(str(claim))
@@ -70,10 +73,12 @@ def diagnose_subject(
         claim=claim,
         control=control,
         surrogates=surrogates,
+        smoothed=smoothed,
         budget=budget,
         seed=seed,
         out=folder,
         told=told,
+        run=run,
     )
     write_json(subject.folder.parent / "verdict.json", {**found.to_json(), "folder": folder.name})
     return folder, found

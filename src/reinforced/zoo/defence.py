@@ -9,7 +9,7 @@ from typing import Literal
 from torch import nn
 
 from reinforced.attacks.threat import DIGITS, ThreatModel
-from reinforced.diagnostics.findings import Claim
+from reinforced.diagnostics.findings import Certificate, Claim
 from reinforced.diagnostics.verdict import Label
 from reinforced.zoo.bases import Bases
 
@@ -59,5 +59,6 @@ class Defence:
 
     @property
     def claim(self) -> Claim:
-        """The attack under the threat, whatever it leaves."""
-        return Claim(self.attack, self.threat)
+        """The attack under the threat, whatever it leaves, with its certificate."""
+        proof = None if self.smoothing is None else Certificate("smoothing", self.smoothing.sigma)
+        return Claim(self.attack, self.threat, certificate=proof)

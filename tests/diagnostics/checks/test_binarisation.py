@@ -23,7 +23,7 @@ def test_sound_models_pass(case_for: Callable[..., Case], name: str) -> None:
     assert float(found.figures["random"] or 0) < 0.2
 
 
-@pytest.mark.parametrize("name", ["dead", "levels", "winners", "scaled"])
+@pytest.mark.parametrize("name", ["dead", "levels", "winners"])
 def test_masked_gradients_fail(case_for: Callable[..., Case], name: str) -> None:
     found = SMALL.measure(case_for(name))
     assert (found.fired, found.grade) == (True, "failed control")
@@ -31,8 +31,11 @@ def test_masked_gradients_fail(case_for: Callable[..., Case], name: str) -> None
 
 
 def test_only_the_loss_is_to_blame_where_logits_are_large(case_for: Callable[..., Case]) -> None:
-    figures = SMALL.measure(case_for("scaled")).figures
-    assert figures["pgd(steps=100,loss=margin)"] == 1.0
+    found = SMALL.measure(case_for("scaled"))
+    assert float(found.figures["pgd"] or 0) < 0.5
+    assert found.figures["pgd(steps=100,loss=margin)"] == 1.0
+    # Gradients lead there, only the claimed attack does not follow: what it misses is for witnesses to say.
+    assert (found.fired, found.grade) == (True, "heuristic")
 
 
 def test_balls_may_meet(case_for: Callable[..., Case]) -> None:

@@ -22,7 +22,12 @@ def test_a_sound_model_has_no_such_part(case_for: Callable[..., Case], name: str
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [("dead", "0"), ("levels", "0"), ("in_code", "the code before model"), ("vote", "the model")],
+    [
+        ("dead", "module '0'"),
+        ("levels", "module '0'"),
+        ("in_code", "the code before module 'model'"),
+        ("vote", "the model's own code"),
+    ],
 )
 def test_lost_gradients_are_bridged(case_for: Callable[..., Case], name: str, part: str) -> None:
     case = case_for(name)
@@ -94,5 +99,5 @@ def test_a_false_gradient_is_bridged(
             return found
 
     found = BPDA().measure(case_for(nn.Sequential(Reversed(), model_named("plain")).eval()))
-    assert found.figures["parts"] == "0"
+    assert found.figures["parts"] == "module '0'"
     assert int(found.figures["identity"] or 0) > 20

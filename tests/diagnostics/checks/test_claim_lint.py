@@ -56,7 +56,7 @@ def test_a_short_step_that_cannot_be_corrected_is_a_mechanism() -> None:
     case = case_of(model_of("vote"), "pgd(steps=2,step=0.01)@linf:0.15", images=16)
     finding = ClaimLint().measure(case)
     assert finding.grade == "mechanism"
-    assert "need gradients" in finding.message
+    assert "needs gradients" in finding.message
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 1.0])

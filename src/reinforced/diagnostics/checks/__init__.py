@@ -5,6 +5,7 @@ from reinforced.diagnostics.checks.base import Check
 from reinforced.diagnostics.checks.binarisation import Binarisation
 from reinforced.diagnostics.checks.black_box import BlackBox
 from reinforced.diagnostics.checks.bpda import BPDA
+from reinforced.diagnostics.checks.certificate import CertificateCheck
 from reinforced.diagnostics.checks.claim_lint import ClaimLint
 from reinforced.diagnostics.checks.convergence import Convergence
 from reinforced.diagnostics.checks.ensemble import Ensemble
@@ -39,6 +40,7 @@ CHECKS: tuple[type[Check], ...] = (
     BlackBox,
     Ensemble,
     Binarisation,
+    CertificateCheck,
 )
 
 __all__ = ["CHECKS", "Check"]

@@ -41,9 +41,11 @@ class AttackLint(Check):
         """Look at the steps, then take them properly."""
         attack = parse_attack(case.claim.attack)
         if not isinstance(attack, PGDAsReleased):
-            return self.silent("a sealed attack: the runner projects and scores it")
+            return self.silent(
+                "The claimed attack cannot go wrong here: the runner projects and scores what it proposes."
+            )
         if not case.claimed.any():
-            return self.silent("the claimed attack leaves no image")
+            return self.silent("The claimed attack leaves no image.")
         again = attack.model_copy(update={"steps": min(attack.steps, self.probed)})
         released = again.run(case.model, case.images, case.labels, case.threat, seed=case.seed)
         case.passes += released.forwards + released.gradients
@@ -65,11 +67,12 @@ class AttackLint(Check):
         }
         faults = []
         if step < self.ratio:
-            faults.append(f"its median step is {step:.1%} of the nominal one")
+            faults.append(f"takes steps of {step:.1%} of their nominal length (median)")
         if outside:
-            faults.append(f"{outside:.0%} of its images lie outside [0,1]")
-        said = " and ".join(faults) or "its steps are sound"
-        message = f"as released, {said}; corrected PGD breaks {len(witnesses)} of {claimed} images it left"
+            faults.append(f"leaves [0,1] on {outside:.0%} of the images")
+        said = " and ".join(faults) or "takes steps of their nominal length"
+        corrected = f"corrected PGD breaks {len(witnesses)} of the {claimed} images it left"
+        message = f"The released procedure {said}; {corrected}."
         if not faults and not witnesses:
             return self.silent(message, **figures)
         grade: Grade = "heuristic"

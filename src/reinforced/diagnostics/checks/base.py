@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from reinforced.component import Component
 from reinforced.diagnostics.case import BUDGETS, Budget, Case
-from reinforced.diagnostics.findings import Figure, Finding, Grade
+from reinforced.diagnostics.findings import Claim, Figure, Finding, Grade
 
 
 class Check(Component):
@@ -29,8 +30,12 @@ class Check(Component):
         """Whether a diagnosis of this budget includes it."""
         return BUDGETS.index(budget) >= BUDGETS.index(self.since)
 
+    def concerns(self, claim: Claim) -> bool:  # noqa: ARG002 - most do
+        """Whether there is anything for it to look at in such a claim."""
+        return True
+
     def silent(self, message: str, **figures: Figure) -> Finding:
-        """It ran, and found nothing against the claim."""
+        """It ran, and found nothing against the claim; ``message`` is a sentence, here as below."""
         return Finding(self.name, False, message, figures=figures)
 
     def fires(
@@ -58,3 +63,13 @@ class Check(Component):
     def cannot(self, reason: str) -> Finding:
         """It could not be run."""
         return Finding(self.name, None, reason)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

@@ -12,7 +12,7 @@ from reinforced.attacks.rays import RayS
 from reinforced.attacks.square import Square
 from reinforced.component import setting
 from reinforced.diagnostics.case import Case
-from reinforced.diagnostics.checks.base import Check
+from reinforced.diagnostics.checks.base import Check, listed
 from reinforced.diagnostics.findings import Finding, Grade
 from reinforced.diagnostics.statistics import Share, exceeds
 from reinforced.errors import ReinforcedError
@@ -40,7 +40,7 @@ class BlackBox(Check):
         """See the class."""
         reason = case.blocks("labels")
         if reason:
-            return self.cannot(f"it needs predictions, but {reason}")
+            return self.cannot(f"It needs predictions, and the model gives none: {reason}.")
         before = case.standing
         broken = torch.zeros_like(before)
         figures: dict[str, Any] = {}
@@ -57,10 +57,10 @@ class BlackBox(Check):
             broken |= done.broken
             figures[attack.name] = int(done.broken.sum())
         if not figures:
-            return self.cannot("; ".join(refused))
+            return self.cannot(f"{'; '.join(refused)}.")
         witnesses, standing = case.witnesses(broken), int(before.sum())
-        said = f"{', '.join(figures)}: {len(witnesses)} of the {standing} images that still stood are broken"
-        said = "; ".join([said, *refused])
+        broke = f"break {len(witnesses)} of the {standing} images that still stood"
+        said = "; ".join([f"Without gradients, {listed(list(figures))} {broke}", *refused]) + "."
         if not witnesses:
             return self.silent(said, standing=standing, **figures)
         p = exceeds(Share(len(witnesses), standing), self.beaten)

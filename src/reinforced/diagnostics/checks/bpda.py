@@ -13,11 +13,17 @@ from reinforced.attacks.seal import device_of, sealed
 from reinforced.component import setting
 from reinforced.diagnostics.bridges import bridges
 from reinforced.diagnostics.case import Case
-from reinforced.diagnostics.checks.base import Check
+from reinforced.diagnostics.checks.base import Check, listed
 from reinforced.diagnostics.findings import Finding
 from reinforced.diagnostics.standin import Bridged, Smoothed, Wrapped
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
+
+STAND_INS = {
+    "differentiable": "the author's own gradient",
+    "identity": "the identity as backward pass",
+    "averaged": "gradients averaged over neighbours",
+}
 
 
 class BPDA(Check):
@@ -47,7 +53,7 @@ class BPDA(Check):
         """See the class."""
         rows = case.among(case.clean, self.looked).nonzero().squeeze(1)
         if not len(rows):
-            return self.cannot("no image is rightly classified")
+            return self.cannot("No image is rightly classified.")
         steps, draws = {"quick": (20, 7), "standard": (100, 20), "thorough": (200, 20)}[case.budget]
         stand_ins, parts, lost = self._stand_ins(case, rows, draws)
         broken = torch.zeros_like(case.claimed)
@@ -67,17 +73,18 @@ class BPDA(Check):
                     draws=min(case.draws, 20),
                 )
             except ReinforcedError as error:
-                figures[name] = str(error)
+                figures[name] = f"none ({error})"
                 continue
             if averaged:
                 case.passes += draws * (done.result.forwards + done.result.gradients)
             broken |= done.broken
             figures[name] = int(done.broken.sum())
         witnesses = case.witnesses(broken)
-        tried = ", ".join(f"{name} {figures[name]}" for name in stand_ins) or "none was needed"
-        said = f"stand-ins and what they break: {tried}"
-        if parts:
-            said = f"the gradient is lost or false in {', '.join(parts)}; {said}"
+        where = (
+            f"The gradient is lost or false in {listed(parts)}" if parts else "No gradient is lost or false"
+        )
+        tried = listed([f"{figures[name]} with {STAND_INS[name]}" for name in stand_ins])
+        said = f"{where}; of the images left, PGD on a stand-in breaks {tried}." if tried else f"{where}."
         if witnesses:
             return self.fires("witness", said, witnesses=witnesses, **figures)
         if lost:

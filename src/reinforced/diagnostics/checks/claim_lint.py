@@ -20,7 +20,7 @@ from reinforced.attacks.spec import parse_attack
 from reinforced.attacks.threat import NORMS, Norm, ThreatModel
 from reinforced.component import setting
 from reinforced.diagnostics.case import Case
-from reinforced.diagnostics.checks.base import Check
+from reinforced.diagnostics.checks.base import Check, counted
 from reinforced.diagnostics.findings import GRADES, Finding, Grade
 from reinforced.diagnostics.statistics import Share
 from reinforced.streams import Stream
@@ -83,11 +83,13 @@ class ClaimLint(Check):
             self._members(case, seen)
             self._fits(case, seen)
         if not seen.said:
-            return self.silent("the attack reaches epsilon, and the figures agree", **seen.figures)
+            return self.silent(
+                "Nothing in the claim contradicts itself or what was measured.", **seen.figures
+            )
         witnesses = case.witnesses(seen.broken)
         remedies = ("attack_lint", "loss_saturation", "one_step") if seen.grade == "mechanism" else ()
         return self.fires(
-            seen.grade, "; ".join(seen.said), witnesses=witnesses, remedies=remedies, **seen.figures
+            seen.grade, " ".join(seen.said), witnesses=witnesses, remedies=remedies, **seen.figures
         )
 
     def _stated(self, case: Case, seen: _Seen) -> None:
@@ -97,8 +99,7 @@ class ClaimLint(Check):
         low, high = here.interval
         seen.figures |= {"stated": case.claim.accuracy, "here": here.value}
         if not low <= case.claim.accuracy <= high:
-            said = f"{100 * case.claim.accuracy:.1f} % was stated, the claimed attack leaves {here} here"
-            seen.wrong(said)
+            seen.wrong(f"{100 * case.claim.accuracy:.1f} % was stated; the same attack leaves {here} here.")
 
     def _reaches(self, case: Case, seen: _Seen) -> None:
         attack = parse_attack(case.claim.attack)
@@ -109,15 +110,17 @@ class ClaimLint(Check):
         seen.figures |= {"reach": reach, "epsilon": epsilon}
         if reach >= epsilon * (1 - 1e-9):
             return
-        said = f"{steps} steps of {attack.step:g} cannot reach epsilon {epsilon:g}"
+        said = f"{counted(steps, 'step')} of {attack.step:g} cannot reach epsilon {epsilon:g}"
         if case.blocks("gradients"):
-            seen.wrong(f"{said}, and steps that can need gradients", grade="mechanism")
+            seen.wrong(f"{said}, and an attack that could needs gradients.", grade="mechanism")
             return
         count = min(max(steps, self.steps), self.most_steps)
         loss = "ce" if isinstance(attack, PGDAsReleased) else attack.loss
         broken = case.attack(PGD(steps=count, loss=loss), on=case.claimed).broken
         seen.wrong(
-            f"{said}; with steps that do, PGD breaks {int(broken.sum())} more", broken, grade="mechanism"
+            f"{said}; PGD whose steps can breaks {int(broken.sum())} of the images left.",
+            broken,
+            grade="mechanism",
         )
 
     def _members(self, case: Case, seen: _Seen) -> None:
@@ -127,9 +130,8 @@ class ClaimLint(Check):
         broken = case.attack(APGD(), on=case.claimed).broken
         seen.figures["member_breaks"] = int(broken.sum())
         if broken.any():
-            seen.wrong(
-                f"APGD alone breaks {int(broken.sum())} images that AutoAttack left", broken, grade="witness"
-            )
+            said = f"APGD, a part of AutoAttack, breaks {counted(int(broken.sum()), 'image')} that it left."
+            seen.wrong(said, broken, grade="witness")
 
     def _fits(self, case: Case, seen: _Seen) -> None:
         images = case.images[case.claimed]
@@ -139,5 +141,5 @@ class ClaimLint(Check):
         if share < self.grey:
             return
         broken = case.attack(Grey(), on=case.claimed).broken
-        said = f"plain grey is in the ball of {share:.0%} of the images: no classifier can be robust there"
-        seen.wrong(f"{said}, and it breaks {int(broken.sum())}", broken, grade="mechanism")
+        said = f"Plain grey is in the ball of {share:.0%} of the images: no classifier can be robust there"
+        seen.wrong(f"{said}; it breaks {int(broken.sum())} of the images left.", broken, grade="mechanism")

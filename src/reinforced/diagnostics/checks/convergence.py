@@ -45,7 +45,7 @@ class Convergence(Check):
         """See the class."""
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"it needs gradients, but {reason}")
+            return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         claimed = parse_attack(case.claim.attack)
         taken = int(getattr(claimed, "steps", 20))
         quick = case.budget == "quick"
@@ -61,17 +61,21 @@ class Convergence(Check):
         witnesses, attacked = case.witnesses(done.broken), int(done.attacked.sum())
         figures: dict[str, Any] = {"rise": late, "broken": len(witnesses), "attacked": attacked}
         moving = late is not None and late > self.rising
-        said = f"; {100 * late:.0f} % of its loss's rise came in the last fifth" if late is not None else ""
+        said = ""
+        if late is not None:
+            said = (
+                f"; {100 * late:.0f} % of what the claimed attack gained came in the last fifth of its steps"
+            )
         if witnesses:
             return self.fires(
                 "witness",
-                f"{attack.name} breaks {len(witnesses)} of the {attacked} images left{said}",
+                f"{attack.name} breaks {len(witnesses)} of the {attacked} images left{said}.",
                 witnesses=witnesses,
                 **figures,
             )
         if moving:
-            return self.fires("heuristic", f"the claimed attack had not finished{said}", **figures)
-        return self.silent(f"{attack.name} breaks none of the {attacked} images left{said}", **figures)
+            return self.fires("heuristic", f"The claimed attack had not finished{said}.", **figures)
+        return self.silent(f"{attack.name} breaks none of the {attacked} images left{said}.", **figures)
 
     def _late(self, case: Case, attack: Attack) -> float | None:
         """Mean part of the running best's rise in the last fifth; none where no path is recorded."""

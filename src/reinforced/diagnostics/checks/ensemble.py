@@ -35,17 +35,20 @@ class Ensemble(Check):
         """Run every member on what still stands."""
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"its members need gradients, but {reason}")
+            return self.cannot(f"Its members need gradients, and the model gives none: {reason}.")
         before = case.standing
         broken = torch.zeros_like(before)
         for name in self.randomised if case.checked.randomised else self.attacks:
             broken |= case.attack(parse_attack(name), on=case.standing).broken
         count, standing = int(broken.sum()), int(before.sum())
         if not count:
-            return self.silent(f"breaks none of the {standing} images that still stood", broken=0)
+            return self.silent(
+                f"AutoAttack and PGD on more losses break none of the {standing} images that still stood.",
+                broken=0,
+            )
         return self.fires(
             "witness",
-            f"breaks {count} of the {standing} images that still stood",
+            f"AutoAttack and PGD on more losses break {count} of the {standing} images that still stood.",
             witnesses=case.witnesses(broken),
             broken=count,
             standing=standing,

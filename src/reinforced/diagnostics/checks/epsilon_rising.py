@@ -14,7 +14,7 @@ from reinforced.attacks.spec import parse_attack
 from reinforced.attacks.threat import ThreatModel
 from reinforced.component import setting
 from reinforced.diagnostics.case import Case
-from reinforced.diagnostics.checks.base import Check
+from reinforced.diagnostics.checks.base import Check, counted, listed
 from reinforced.diagnostics.findings import Finding
 from reinforced.diagnostics.statistics import Gain, holm
 
@@ -45,7 +45,7 @@ class EpsilonRising(Check):
         attack = claimed if 2 * claimed.cost <= dearest else PGD(loss="margin")
         reason = case.blocks(attack.access)
         if reason:
-            return self.cannot(f"{attack.name} cannot be run: {reason}")
+            return self.cannot(f"{attack.name} cannot be run: {reason}.")
         most = {"quick": self.images, "standard": 4 * self.images, "thorough": len(case.clean)}[case.budget]
         on = case.among(case.clean, most)
         left = [on & case.claimed]
@@ -63,13 +63,15 @@ class EpsilonRising(Check):
         }
         pairs = list(pairwise(left)) + ([(left[0], left[-1])] if len(left) > 2 else [])
         p = min(holm([_rise(before, after) for before, after in pairs]), default=1.0)
-        shown = ", ".join(f"{count}" for count in counts.values())
-        said = f"{attack.name} leaves {shown} of {int(on.sum())} images as epsilon grows"
+        shown = listed([f"{int(kept.sum())}" for kept in left])
+        grown = listed([f"{radius:.3g}" for radius in (case.threat.epsilon, *radii)])
+        said = f"{attack.name} leaves {shown} of {counted(int(on.sum()), 'image')} at epsilon {grown}"
         if p < self.level:
+            said = f"{said}: more, though a larger ball holds all of a smaller one."
             return self.fires("failed control", said, witnesses=witnesses, p=p, **counts)
         if witnesses:
-            return self.fires("witness", said, witnesses=witnesses, p=p, **counts)
-        return self.silent(said, p=p, **counts)
+            return self.fires("witness", f"{said}.", witnesses=witnesses, p=p, **counts)
+        return self.silent(f"{said}.", p=p, **counts)
 
     def _left(self, case: Case, attack: AttackSettings, on: Tensor, radius: float) -> Tensor:
         threat = ThreatModel(case.threat.norm, radius)

@@ -43,17 +43,17 @@ class FiniteDifferences(Check):
     def measure(self, case: Case) -> Finding:
         """Difference the margin around some of the claimed images."""
         if case.checked.randomised:
-            return self.cannot("two passes over an image differ, so differences are noise")
+            return self.cannot("Two passes over an image differ, so that differences would be noise.")
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"needs gradients, but {reason}")
+            return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         chosen = case.among(case.claimed, self.images)
         twin = doubled(case)
         model, kind = (case.model, torch.float32) if twin is None else (twin, torch.float64)
         device = device_of(model)
         x, labels = case.images[chosen].to(device, kind), case.labels[chosen].to(device)
         if not len(labels) or not case.threat.epsilon:
-            return self.cannot("the claim leaves no image, or no room around them")
+            return self.cannot("The claimed attack leaves no image, or epsilon is 0.")
         with sealed(model, device) as meter:
             errors = self._errors(meter, x, labels, case.threat, Stream(case.seed, self.name))
             case.passes += meter.forwards + meter.gradients
@@ -66,14 +66,14 @@ class FiniteDifferences(Check):
             "float64": int(twin is not None),
         }
         message = (
-            f"gradients are off finite differences by {small:.0%} at {self.small:g} epsilon "
-            f"and {large:.0%} at {self.large:g} epsilon"
+            f"Gradients are off finite differences by {small:.0%} over {self.small:g} epsilon "
+            f"and by {large:.0%} over {self.large:g} epsilon (median image)"
         )
         if small <= self.small_error and large <= self.large_error:
-            return self.silent(message, **figures)
+            return self.silent(f"{message}.", **figures)
         remedies = ("bpda", "random_search", "black_box")
         return self.fires(
-            "mechanism", f"{message}: they are not the model's own", remedies=remedies, **figures
+            "mechanism", f"{message}: they are not the slopes of the model.", remedies=remedies, **figures
         )
 
     def _errors(

@@ -36,18 +36,18 @@ class GradientAlignment(Check):
         """Compare the gradients; where low, one step with many."""
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"needs gradients, but {reason}")
+            return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         chosen = case.among(case.claimed, self.images)
         images, labels = case.images[chosen], case.labels[chosen]
         if not len(labels):
-            return self.cannot("the claim leaves no image")
+            return self.cannot("The claimed attack leaves no image.")
         moved = random_start(images, case.threat, Stream(case.seed, self.name))
         here = input_gradients(case, images, labels, "margin")
         there = input_gradients(case, moved, labels, "margin")
         mean = float(turned(here, there).mean())
-        message = f"gradients at an image and at random in its ball have a mean cosine of {mean:.2f}"
+        message = f"Gradients at an image and at a random point of its ball have a mean cosine of {mean:.2f}"
         if mean >= self.tested:
-            return self.silent(message, mean=round(mean, 4), cosine=self.cosine)
+            return self.silent(f"{message}.", mean=round(mean, 4), cosine=self.cosine)
         once = case.attack(FGSM(), on=case.clean).broken
         many = case.attack(PGD(steps=self.steps), on=case.clean).broken
         left, clean = int((case.clean & ~once).sum()), int(case.clean.sum())
@@ -60,11 +60,11 @@ class GradientAlignment(Check):
             "pgd_breaks": further,
         }
         if left > clean / 2 and further > left / 2 and witnesses:
-            message = f"{message}; FGSM leaves {left} of {clean} images, PGD breaks {further} of them"
-            message = f"{message}: catastrophic overfitting"
+            message = f"{message}; FGSM leaves {left} of {clean} images and PGD breaks {further} of those"
+            message = f"{message}: the model withstands single steps alone (catastrophic overfitting)."
             return self.fires("mechanism", message, witnesses=witnesses, **figures)
         if not witnesses and mean >= self.cosine:
-            return self.silent(message, **figures)
+            return self.silent(f"{message}.", **figures)
         grade: Grade = "witness" if witnesses else "heuristic"
-        message = f"{message}; FGSM and PGD break {len(witnesses)} claimed images"
+        message = f"{message}; FGSM and PGD break {len(witnesses)} of the images left."
         return self.fires(grade, message, witnesses=witnesses, **figures)

@@ -81,12 +81,12 @@ class ImbalancedGradients(Check):
         """Attack what still stands."""
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"needs gradients, but {reason}")
+            return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         standing = int(case.standing.sum())
         steps = self.quick_steps if case.budget == "quick" else self.steps
         broken: Tensor = case.attack(MarginDecomposition(steps), on=case.standing).broken
         count = int(broken.sum())
-        message = f"margin decomposition breaks {count} of the {standing} images that still stood"
+        message = f"Attacking one logit at a time breaks {count} of the {standing} images that still stood."
         figures: dict[str, Any] = {"broken": count, "standing": standing, "excess": self.excess}
         if not count:
             return self.silent(message, **figures)

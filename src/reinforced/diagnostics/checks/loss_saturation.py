@@ -22,6 +22,13 @@ from reinforced.diagnostics.statistics import Gain
 from reinforced.streams import Stream
 
 LOSSES: tuple[Loss, ...] = ("margin", "dlr", "gap")
+NAMES = {
+    "ce": "cross-entropy",
+    "ce_float64": "cross-entropy in float64",
+    "margin": "the margin",
+    "dlr": "DLR",
+    "gap": "the gap-rescaled cross-entropy",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class LossSaturation(Check):
         """Attack the claimed images on every loss."""
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"needs gradients, but {reason}")
+            return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         steps = self.quick_steps if case.budget == "quick" else self.steps
         broken = {"ce": case.attack(Alike(PGD(steps=steps)), on=case.claimed).broken}
         twin = None if case.checked.randomised else doubled(case)
@@ -88,17 +95,20 @@ class LossSaturation(Check):
             "p": p,
             "excess": self.excess,
         }
-        claimed = int(case.claimed.sum())
+        claimed = f"the {int(case.claimed.sum())} images left"
         if not every.any():
-            return self.silent(f"PGD breaks none of {claimed} images on any loss", **counted)
+            return self.silent(f"PGD breaks none of {claimed}, on whichever loss.", **counted)
         witnesses = case.witnesses(every)
         if p < 0.05 and gain.value >= self.excess and lost >= self.lost:
             message = (
-                f"PGD on {best} breaks {figures[best]} of {claimed} images, from the same starts on "
-                f"cross-entropy {figures['ce']}, whose float32 gradient is lost on {lost:.0%}"
+                f"PGD on {NAMES[best]} breaks {figures[best]} of {claimed}, from the same starts on "
+                f"cross-entropy {figures['ce']}, whose float32 gradient is lost on {lost:.0%} of them."
             )
             return self.fires("mechanism", message, witnesses=witnesses, **counted)
-        message = f"PGD breaks {len(witnesses)} of {claimed} images, {missed} of them not on cross-entropy"
+        message = (
+            f"PGD on {len(broken)} losses breaks {len(witnesses)} of {claimed}, {missed} of them not on "
+            "cross-entropy."
+        )
         return self.fires("witness", message, witnesses=witnesses, **counted)
 
     def _lost(self, case: Case, twin: nn.Module | None) -> float:

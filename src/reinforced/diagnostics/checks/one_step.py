@@ -35,9 +35,9 @@ class OneStep(Check):
         """Break the clean images by one step and by many."""
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"needs gradients, but {reason}")
+            return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         if not case.threat.epsilon:
-            return self.cannot("epsilon is 0")
+            return self.cannot("Epsilon is 0.")
         many = case.attack(PGD(steps=self.steps), on=case.clean).broken
         once = torch.zeros_like(many)
         for length in self.lengths:
@@ -51,11 +51,14 @@ class OneStep(Check):
             "p": gain.p,
             "excess": self.excess,
         }
-        message = f"one step breaks {int(once.sum())} images, {self.steps} steps {int(many.sum())}"
+        single = f"A single step breaks {int(once.sum())} of {len(many)} images"
+        message = f"{single}, {self.steps} steps {int(many.sum())}"
         witnesses = case.witnesses(once | many)
         if gain.p < 0.05 and gain.value >= self.excess:
-            return self.fires("failed control", message, witnesses=witnesses, **figures)
+            return self.fires(
+                "failed control", f"{message}: more must not do worse.", witnesses=witnesses, **figures
+            )
         if witnesses:
-            message = f"{message}, {len(witnesses)} of them left by the claimed attack"
+            message = f"{message}, {len(witnesses)} of them left by the claimed attack."
             return self.fires("witness", message, witnesses=witnesses, **figures)
-        return self.silent(message, **figures)
+        return self.silent(f"{message}, none of them left by the claimed attack.", **figures)

@@ -35,11 +35,12 @@ class RandomSearched(Check):
         """See the class."""
         reason = case.blocks("scores")
         if reason:
-            return self.cannot(f"it needs scores, but {reason}")
+            return self.cannot(f"It needs scores, and the model gives none: {reason}.")
         samples = {"quick": self.quick, "standard": self.standard, "thorough": self.thorough}[case.budget]
         done = case.attack(RandomSearch(samples=samples), on=case.standing, draws=min(case.draws, 20))
         witnesses, standing = case.witnesses(done.broken), int(done.attacked.sum())
-        said = f"{samples} random draws break {len(witnesses)} of the {standing} images that still stood"
+        broke = f"break {len(witnesses)} of the {standing} images that still stood"
+        said = f"{samples} random draws from the ball {broke}."
         p = exceeds(Share(len(witnesses), standing), self.beaten)
         if not witnesses:
             return self.silent(said, broken=0, standing=standing)

@@ -43,17 +43,19 @@ class Randomness(Check):
         """See the class."""
         rows = case.among(case.clean, 32).nonzero().squeeze(1)
         if not len(rows):
-            return self.cannot("no image is rightly classified")
+            return self.cannot("No image is rightly classified.")
         flips = self._flips(case, rows) if case.checked.randomised else 0.0
         cosine = None if case.blocks("gradients") else self._agreement(case, rows)
         if flips <= self.flips and (cosine is None or cosine >= self.cosine):
-            return self.silent("predictions and gradients do not change", flips=flips, cosine=cosine)
-        shaking = f"{100 * flips:.0f} % of the predictions change from pass to pass"
-        shaking += "" if cosine is None else f", gradients agree by {cosine:.2f}"
+            return self.silent(
+                "Predictions and gradients are the same in every pass.", flips=flips, cosine=cosine
+            )
+        shaking = f"From pass to pass {100 * flips:.0f} % of the predictions change"
+        shaking += "" if cosine is None else f" and gradients have a mean cosine of {cosine:.2f}"
         if cosine is None:
             return self.fires(
                 "mechanism",
-                f"{shaking}; there are no gradients to average",
+                f"{shaking}; there are no gradients to average.",
                 remedies=("black_box",),
                 flips=flips,
             )
@@ -63,8 +65,8 @@ class Randomness(Check):
         witnesses = case.witnesses(done.broken)
         return self.fires(
             "witness" if witnesses else "mechanism",
-            f"{shaking}; averaged over {eot} passes a step, {attack.name} breaks {len(witnesses)} of "
-            f"{int(done.attacked.sum())} images",
+            f"{shaking}; averaging {eot} passes a step, {attack.name} breaks {len(witnesses)} of the "
+            f"{int(done.attacked.sum())} images left.",
             witnesses=witnesses,
             remedies=("ensemble", "bpda", "randomness"),
             flips=flips,

@@ -13,7 +13,7 @@ from reinforced.attacks.pgd import PGD
 from reinforced.attacks.transfer import Transfer
 from reinforced.component import setting
 from reinforced.diagnostics.case import Broken, Case
-from reinforced.diagnostics.checks.base import Check
+from reinforced.diagnostics.checks.base import Check, counted, listed
 from reinforced.diagnostics.findings import Finding, Grade
 from reinforced.diagnostics.statistics import Share, exceeds
 from reinforced.errors import ReinforcedError
@@ -43,7 +43,7 @@ class TransferCheck(Check):
     def measure(self, case: Case) -> Finding:
         """See the class."""
         if not case.surrogates:
-            return self.cannot("no surrogate and no control to craft on was given")
+            return self.cannot("Neither a surrogate nor a control was given to make examples on.")
         stood = case.standing
         broken = torch.zeros_like(stood)
         figures: dict[str, Any] = {}
@@ -62,12 +62,14 @@ class TransferCheck(Check):
         if len(refused) == len(case.surrogates) * len(self.attacks):
             return self.cannot(refused[0])
         if len(feeble) == len(case.surrogates) and not broken.any():
-            return self.cannot(f"their own examples do not break {', '.join(feeble)}: this proves nothing")
+            return self.cannot(
+                f"Examples made on {listed(feeble)} do not break what they were made on, and prove nothing."
+            )
         witnesses, fresh, standing = case.witnesses(broken), int((broken & stood).sum()), int(stood.sum())
         figures |= {"broken": len(witnesses), "fresh": fresh, "standing": standing}
         said = (
-            f"examples made on {len(case.surrogates)} other models break {len(witnesses)} of the "
-            f"{int(case.claimed.sum())} images left, {fresh} of the {standing} that still stood"
+            f"Examples made on {counted(len(case.surrogates), 'other model')} break {len(witnesses)} of the "
+            f"{int(case.claimed.sum())} images left, {fresh} of them among the {standing} that still stood."
         )
         if not witnesses:
             return self.silent(said, **figures)
@@ -92,5 +94,5 @@ class TransferCheck(Check):
             )
         except ReinforcedError:
             return 0.0
-        case.passes += done.forwards + done.gradients
+        case.passes += done.passes
         return 1 - float(done.robust.float().mean()) if len(done.robust) else 0.0

@@ -11,7 +11,7 @@ from reinforced.attacks.seal import device_of, sealed
 from reinforced.attacks.threat import ThreatModel
 from reinforced.component import setting
 from reinforced.diagnostics.case import Case
-from reinforced.diagnostics.checks.base import Check
+from reinforced.diagnostics.checks.base import Check, counted
 from reinforced.diagnostics.findings import Finding
 
 
@@ -39,7 +39,7 @@ class Unbounded(Check):
         """See the class."""
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"it needs gradients, but {reason}")
+            return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         device = device_of(case.model)
         with sealed(case.model, device) as model, torch.no_grad():
             classes = {
@@ -47,7 +47,9 @@ class Unbounded(Check):
             }
             case.passes += model.forwards
         if len(classes) < 2:
-            return self.cannot("the model predicts the same class for every image: there is nothing to break")
+            return self.cannot(
+                "The model predicts the same class for every image: there is nothing to break."
+            )
         on = case.among(case.clean, self.images * (4 if case.budget == "thorough" else 1))
         attack = PGD(
             steps=self.steps,
@@ -59,7 +61,8 @@ class Unbounded(Check):
         done = case.attack(attack, on=on, threat=ThreatModel("linf", 1.0), draws=min(case.draws, 20))
         attacked = int(done.attacked.sum())
         left = attacked - int(done.broken.sum())
-        said = f"{attack.name} leaves {left} of {attacked} images though it may change them at will"
+        among = f"{left} of {counted(attacked, 'image')}"
+        said = f"{attack.name} leaves {among} though it may change every pixel at will."
         if left > max(self.few, self.left * attacked):
             return self.fires("failed control", said, left=left, attacked=attacked)
         return self.silent(said, left=left, attacked=attacked)

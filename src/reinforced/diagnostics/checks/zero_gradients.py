@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 from reinforced.attacks.losses import CLASSES_NEEDED, Loss
 from reinforced.component import setting
 from reinforced.diagnostics.case import Case
-from reinforced.diagnostics.checks.base import Check
+from reinforced.diagnostics.checks.base import Check, listed
 from reinforced.diagnostics.findings import Finding
 from reinforced.diagnostics.gradients import input_gradients
 
 LOSSES: tuple[Loss, ...] = ("ce", "margin", "dlr")
+NAMES: dict[Loss, str] = {"ce": "cross-entropy", "margin": "the margin", "dlr": "DLR"}
 
 
 class ZeroGradients(Check):
@@ -32,9 +33,9 @@ class ZeroGradients(Check):
         """Differentiate each loss at each claimed image."""
         reason = case.blocks("gradients")
         if reason:
-            return self.cannot(f"needs gradients, but {reason}")
+            return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         if not case.claimed.any():
-            return self.silent("the claimed attack leaves no image")
+            return self.silent("The claimed attack leaves no image.")
         images, labels = case.images[case.claimed], case.labels[case.claimed]
         shares: dict[Loss, float] = {}
         for loss in LOSSES:
@@ -44,8 +45,10 @@ class ZeroGradients(Check):
                 shares[loss] = float(dead.float().mean())
         figures: dict[str, Any] = {f"zero_{loss}": round(value, 4) for loss, value in shares.items()}
         worst, best = max(shares.values(), default=0.0), min(shares.values(), default=0.0)
-        said = ", ".join(f"{100 * value:.1f} % under {loss}" for loss, value in shares.items())
-        message = f"the input gradient is zero or not finite on {said} of the claimed images"
+        said = listed(
+            [f"{f'{value:.1%}' if value else 'none'} under {NAMES[loss]}" for loss, value in shares.items()]
+        )
+        message = f"Of the images left, the input gradient is zero or not finite on {said}."
         if worst <= self.share:
             return self.silent(message, share=self.share, **figures)
         if best > self.share:
