@@ -84,12 +84,23 @@ class Budget(Component):
     )
 
 
+class Published(Component):
+    """A figure that a paper gives for this method, to be shown beside measured ones; no part of a run."""
+
+    metric: Literal["clean", "robust"] = setting(..., "accuracy before any attack, or under one")
+    percent: float = setting(..., "the figure", unit="%", ge=0, le=100)
+    threat: str = setting("", "of a robust one: linf:8/255; empty if the paper does not state it")
+    attack: str = setting("", "of a robust one: pgd, autoattack, ...; empty if the paper does not state it")
+    source: str = setting(..., "the paper, and what else the figure depends on", min_length=1)
+
+
 class Recipe(Component):
     """A complete run; two runs of the same recipe give the same bytes on the same CPU."""
 
     schema_version: Literal[1] = Field(1, alias="schema", description="version of this format")
     name: str = setting("custom", "what the run is called", min_length=1)
     source: str = setting("", "the paper or code it follows, and what it assumes")
+    published: tuple[Published, ...] = setting((), "figures that its paper gives, for the report")
     size: str = setting("full", "which of the recipe's sizes this is")
     seed: int = setting(0, "of every random stream", ge=0)
     data: DataSettings

@@ -39,7 +39,7 @@ def load_recipe(name: str, *, size: str = "full", overrides: Sequence[str] = ())
         ReinforcedError: no such recipe or size, broken YAML, an unknown field or a value out of range.
     """
     path, label = _find(name)
-    config = _parse(path)
+    config = read_yaml(path)
     for key, value in _pop_size(config, size, label).items():
         _override(config, str(key), value, f"{label}: size {size}")
     for text in overrides:
@@ -84,7 +84,7 @@ def validate_recipe(values: Any, label: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ReinforcedError(f"{label}: {' '.join(_explain(error.errors()[0]).split())}") from None
+        raise ReinforcedError(f"{label}: {explain(error)}") from None
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -117,7 +117,12 @@ def _find(name: str) -> tuple[Path, str]:
     raise ReinforcedError(f"no recipe {name!r}{did_you_mean(name, shipped)} (a file needs its .yaml)")
 
 
-def _parse(path: Path) -> DictConfig:
+def read_yaml(path: Path, what: str = "recipe") -> DictConfig:
+    """The mapping in a file; ``what`` it should be, for the message.
+
+    Raises:
+        ReinforcedError: not YAML, no mapping, or a file that cannot be read.
+    """
     try:
         config = OmegaConf.load(path)
     except yaml.YAMLError as error:
@@ -128,7 +133,7 @@ def _parse(path: Path) -> DictConfig:
     except (OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise ReinforcedError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(config, DictConfig):
-        raise ReinforcedError(f"{path}: a recipe is a mapping of fields")
+        raise ReinforcedError(f"{path}: a {what} is a mapping of fields")
     return config
 
 
@@ -176,9 +181,11 @@ def _kind(model: type[BaseModel]) -> str | None:
     return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
-def _walk(loc: Sequence[int | str]) -> tuple[list[type[BaseModel]], list[str]]:
+def _walk(
+    loc: Sequence[int | str], root: type[BaseModel] = Recipe
+) -> tuple[list[type[BaseModel]], list[str]]:
     """The models a location ends in, and its parts as a user writes them (without union tags)."""
-    current: list[type[BaseModel]] = [Recipe]
+    current: list[type[BaseModel]] = [root]
     written: list[str] = []
     for part in loc:
         tagged = [model for model in current if _kind(model) == part]
@@ -197,8 +204,8 @@ def _walk(loc: Sequence[int | str]) -> tuple[list[type[BaseModel]], list[str]]:
     return current, written
 
 
-def _fields_at(loc: Sequence[int | str]) -> list[str]:
-    models, _ = _walk(loc)
+def _fields_at(loc: Sequence[int | str], root: type[BaseModel] = Recipe) -> list[str]:
+    models, _ = _walk(loc, root)
     return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
@@ -209,20 +216,25 @@ _PLAIN = {
 }
 
 
-def _explain(error: ErrorDetails) -> str:
+def explain(refused: ValidationError, root: type[BaseModel] = Recipe) -> str:
+    """What is wrong with the fields of a ``root``, and the nearest right thing, in one line."""
+    return " ".join(_explain(refused.errors()[0], root).split())
+
+
+def _explain(error: ErrorDetails, root: type[BaseModel]) -> str:
     loc = error["loc"]
-    _, written = _walk(loc)
-    where = ".".join(written) or "recipe"
+    models, written = _walk(loc, root)
+    where = ".".join(written) or root.__name__.lower()
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown field{did_you_mean(str(loc[-1]), _fields_at(loc[:-1]))}"
+        return f"{where}: unknown field{did_you_mean(str(loc[-1]), _fields_at(loc[:-1], root))}"
     if error["type"] == "missing":
         return f"{where}: missing, and it has no default"
     if error["type"] == "union_tag_invalid":
-        kinds = [kind for model in _walk(loc)[0] if (kind := _kind(model))]
+        kinds = [kind for model in models if (kind := _kind(model))]
         return f"{where}.kind: unknown kind {context['tag']!r}{did_you_mean(str(context['tag']), kinds)}"
     if error["type"] == "union_tag_not_found":
-        kinds = [kind for model in _walk(loc)[0] if (kind := _kind(model))]
+        kinds = [kind for model in models if (kind := _kind(model))]
         return f"{where}.kind: missing; known: {', '.join(kinds)}"
     if error["type"] == "value_error":
         return f"{where}: {context['error']}"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import yaml
 from torch import nn
 
 from reinforced.errors import ReinforcedError
-from reinforced.files import write_json, write_text
+from reinforced.files import locked, write_json, write_text
 from reinforced.training.checkpoint import load_checkpoint
 from reinforced.training.plan import plan
 from reinforced.training.recipe import Recipe
@@ -56,11 +55,31 @@ class RunDirectory:
         file = self.path / "recipe.yaml"
         if not file.is_file():
             raise ReinforcedError(f"{self.path} is no run directory (it has no recipe.yaml)")
+        content = file.read_bytes()
+        if self._recorded_recipe() not in (None, hashlib.sha256(content).hexdigest()):
+            # A cut file may well be a valid recipe, with defaults for all that is gone.
+            raise ReinforcedError(
+                f"{file}: changed since the run began (environment.json has another recipe_sha256); "
+                "restore it"
+            )
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            values = yaml.safe_load(content.decode("utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError):
             raise ReinforcedError(f"{file}: corrupt (not YAML)") from None
         return validate_recipe(values, str(file))
+
+    def _recorded_recipe(self) -> str | None:
+        """The hash of ``recipe.yaml`` as the run began; ``None`` if nobody wrote it down."""
+        try:
+            values = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return values.get("recipe_sha256") if isinstance(values, dict) else None
+
+    def write_environment(self, record: dict[str, Any]) -> None:
+        """Write down what the run began on, and with which recipe."""
+        recipe = hashlib.sha256((self.path / "recipe.yaml").read_bytes()).hexdigest()
+        write_json(self.path / "environment.json", {**record, "recipe_sha256": recipe})
 
     def prepare(self, recipe: Recipe) -> None:
         """Make the directory for a recipe, or check that it is already that recipe's.
@@ -71,8 +90,8 @@ class RunDirectory:
         file = self.path / "recipe.yaml"
         if file.is_file():
             differing = _first_difference(
-                self.recipe.model_dump(mode="json", by_alias=True),
-                recipe.model_dump(mode="json", by_alias=True),
+                self.recipe.model_dump(mode="json", by_alias=True, exclude={"published"}),
+                recipe.model_dump(mode="json", by_alias=True, exclude={"published"}),
             )
             if differing:
                 raise ReinforcedError(
@@ -101,22 +120,9 @@ class RunDirectory:
         """
         try:
             self._refuse_other_folder()
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / "run.lock").open("a+")
         except OSError as error:
             raise ReinforcedError(f"cannot write {self.path}: {error.strerror}") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise ReinforcedError(
-                    f"{self.path} is in use by process {file.read().strip() or '?'}; wait for it, or choose "
-                    "another --run DIR"
-                ) from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+        with locked(self.path / "run.lock", "--run DIR"):
             yield
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -231,7 +237,7 @@ def overview(folder: Path) -> list[RunOverview]:
 def _overview(run: RunDirectory) -> RunOverview:
     try:
         recipe, rows, summary = run.recipe, run.metrics(), run.summary()
-    except ReinforcedError as error:
+    except (ReinforcedError, OSError) as error:
         # One damaged run must not hide the others.
         return RunOverview(run.path.name, "", "", 0, 0, 0, None, None, 0, 0, f"unreadable: {error}")
     last = rows[-1] if rows else {}
