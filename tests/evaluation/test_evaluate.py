@@ -18,6 +18,7 @@ from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import load_chunk
 from reinforced.evaluation.evaluate import evaluate
+from reinforced.evaluation.identity import writing
 from reinforced.evaluation.records import Evaluation, read_evaluation
 from reinforced.streams import Stream
 
@@ -111,6 +112,18 @@ def test_a_killed_evaluation_goes_on_to_the_same_matrix(
     found = done(model, data, out=tmp_path, told=lambda attack, chunk, broken: again.append(attack))
     assert found.matrix_sha256 == whole.matrix_sha256
     assert found.robust_accuracy == whole.robust_accuracy
+
+
+def test_what_a_kill_left_half_written_goes(model: nn.Module, data: Data, tmp_path: Path) -> None:
+    done(model, data, out=tmp_path, attacks=["fgsm"])
+    left = [tmp_path / "fgsm" / ".chunk-0001.npz.x1.part", tmp_path / ".evaluation.json.x2.part"]
+    with writing(tmp_path):  # of which these are, perhaps
+        for file in left:
+            file.touch()
+        done(model, data, out=tmp_path, attacks=["fgsm"])
+        assert all(file.exists() for file in left)
+    done(model, data, out=tmp_path, attacks=["fgsm"])
+    assert not any(file.exists() for file in left)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,26 @@ def test_a_forged_record_is_caught(
     rewrite(folder, change, consistently=True)
     checked = verify(folder, model, *data)
     assert any(said in failure for failure in checked.failures)
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [
+        ("robust_accuracy", "robust accuracy: "),
+        ("clean_accuracy", "clean accuracy: "),
+        ("autoattack_accuracy", "not what AutoAttack left"),
+        ("matrix_sha256", "not the hash of the outcomes"),
+    ],
+)
+def test_figures_that_do_not_follow_are_caught(
+    figure: str, said: str, folder: Path, model: nn.Module, data: Data
+) -> None:
+    record = folder / "evaluation.json"
+    values = json.loads(record.read_text())
+    values[figure] = (values[figure] or 0.0) + 0.02 if figure != "matrix_sha256" else "another"
+    record.write_text(json.dumps(values))
+    (failure,) = verify(folder, model, *data).failures
+    assert said in failure
 
 
 def test_pixels_outside_the_box_are_caught(model: nn.Module, data: Data, tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reinforced.cli.common import DataOption, DeviceOption, new_table, percent, say, show
+from reinforced.cli.common import (
+    DataOption,
+    DeviceOption,
+    RayOption,
+    WorkersOption,
+    new_table,
+    percent,
+    say,
+    show,
+)
 from reinforced.errors import ReinforcedError
 
 if TYPE_CHECKING:
@@ -33,6 +42,8 @@ def evaluate(
     surrogates: Annotated[list[str] | None, typer.Option(help="Runs to transfer examples from.")] = None,
     run_all: Annotated[bool, typer.Option("--all", help="All attacks on all images, broken or not.")] = False,
     shards: Annotated[str, typer.Option(help="i/n: the i-th of n shares of the chunks.")] = "1/1",
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     gallery: Annotated[int, typer.Option(help="Show so many broken images in gallery.png.", min=0)] = 0,
     curve: Annotated[
         list[str] | None, typer.Option(help="Also robust accuracy over: epsilon, steps, models (transfer).")
@@ -59,33 +70,50 @@ def evaluate(
         threats,
         write_gallery,
     )
+    from reinforced.studies.shards import Asked, sharing
     from reinforced.studies.subjects import Source, load_subject
     from reinforced.training.device import resolve_device
 
+    if (workers or ray) and (ray is None or shards != "1/1"):
+        raise ReinforcedError("--workers go with --ray ADDRESS, and neither with --shards")
     where = resolve_device(device)
     given = Source(source, None, weights, normalize, checkpoint, images, root)
     found = {name: load_subject(name, given, where, out) for name in models}
     lent = {name: load_subject(name, given, where, out).model for name in surrogates or []}
     undefended = load_subject(control, given, where, out).model if control else None
     plan = Plan(tuple(attacks or ["standard"]), lent, undefended, seed, run_all, _shard(shards))
-    for budget in threats(threat or ["standard"]):
-        for name, subject in found.items():
-            with _counter(f"{subject.name} {budget}") as told:
-                folder, evaluation = evaluate_subject(subject, budget, plan, told)
-            remember_subject(folder, name, given)
-            if evaluation is None:
-                say(f"{folder}: shard {shards} is done, others are missing")
-                continue
-            _print_evaluation(subject.name, evaluation, folder)
-            if gallery:
-                say(f"gallery: {write_gallery(folder, subject, gallery)}")
-        for what in curve or []:
-            for title, rows in draw_curves(what, list(found.values()), budget, seed):
-                table = new_table(*rows[0])
-                for row in rows[1:]:
-                    table.add_row(*row)
-                say(title)
-                show(table)
+    asked = Asked(
+        tuple(models),
+        tuple(surrogates or []),
+        control,
+        given,
+        plan.attacks,
+        seed,
+        run_all,
+        out,
+        device,
+        Path.cwd(),
+    )
+    with sharing(ray, workers, asked) as share_out:
+        for budget in threats(threat or ["standard"]):
+            for name, subject in found.items():
+                with _counter(f"{subject.name} {budget}") as told:
+                    share_out(name, budget, len(subject.labels), told)
+                    folder, evaluation = evaluate_subject(subject, budget, plan, told)
+                remember_subject(folder, name, given, subject.classes)
+                if evaluation is None:
+                    say(f"{folder}: shard {shards} is done, others are missing")
+                    continue
+                _print_evaluation(subject.name, evaluation, folder)
+                if gallery:
+                    say(f"gallery: {write_gallery(folder, subject, gallery)}")
+            for what in curve or []:
+                for title, rows in draw_curves(what, list(found.values()), budget, seed):
+                    table = new_table(*rows[0])
+                    for row in rows[1:]:
+                        table.add_row(*row)
+                    say(title)
+                    show(table)
 
 
 def verify(

@@ -71,7 +71,10 @@ def landscape(
     model: Annotated[str, typer.Argument(help="Run directory, or network by name with --weights.")],
     image: Annotated[int, typer.Option(help="Which test image, from 0.", min=0)] = 0,
     threat: Annotated[str, typer.Option(help="linf:8/255 or l2:0.5; the axes' unit.")] = "linf:8/255",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")] = Path("landscape"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the files [default: in the run; ./landscape without]."),
+    ] = None,
     loss: Annotated[str, typer.Option(help="ce, margin, dlr or gap; PGD ascends the same.")] = "ce",
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Evaluate at most 15 % of the points, interpolate the rest.")
@@ -93,16 +96,18 @@ def landscape(
 ) -> None:
     """Draw loss and decision in the plane of an image's adversarial and a random direction."""
     from reinforced.attacks.threat import ThreatModel
-    from reinforced.studies.mechanism import draw_landscape
+    from reinforced.studies.mechanism import draw_landscape, landscape_folder
     from reinforced.studies.subjects import Source, load_subject
     from reinforced.training.device import resolve_device
 
     given = Source(source, None, weights, normalize, checkpoint, image + 1, root)
+    ball, is_run = ThreatModel.parse(threat), (Path(model) / "recipe.yaml").is_file()
+    out = out or (landscape_folder(Path(model), ball, image) if is_run else Path("landscape"))
     subject = load_subject(model, given, resolve_device(device), out)
     drawn = draw_landscape(
         subject,
         image,
-        ThreatModel.parse(threat),
+        ball,
         out,
         loss=_loss(loss),
         seed=seed,

@@ -19,12 +19,21 @@ STEP_COUNTS = (10, 30, 100, 300, 1000, 3000, 10_000)
 
 @dataclass(frozen=True)
 class Point:
-    """Robust accuracy at one setting, with its 95 % Clopper-Pearson interval and the passes it took."""
+    """Robust accuracy at one setting.
+
+    Attributes:
+        interval: 95 % Clopper-Pearson.
+        passes: what it took, in images.
+        images: over how many.
+        attack: its name.
+    """
 
     at: float
     robust_accuracy: float
     interval: tuple[float, float]
     passes: int
+    images: int
+    attack: str
 
 
 def over_epsilon(
@@ -103,4 +112,5 @@ def _point(
     result = run_attack(attack, model, images, labels, threat, seed=seed)
     count = int(result.robust.sum())
     bounds = clopper_pearson(count, len(labels))
-    return Point(at, count / len(labels), bounds, result.forwards + result.gradients)
+    passes = result.forwards + result.gradients
+    return Point(at, count / len(labels), bounds, passes, len(labels), attack.name)

@@ -20,8 +20,9 @@ from reinforced.attacks.base import CHUNK, Attack, AttackSettings, run_attack
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Chunk, from_result, load_chunk, save_chunk
-from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256
+from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256, writing
 from reinforced.evaluation.job import Crashes, Job, Told, attempt
+from reinforced.evaluation.pictures import write_pictures
 from reinforced.evaluation.preflight import Preflight, preflight
 from reinforced.evaluation.records import (
     AS_RELEASED,
@@ -96,6 +97,7 @@ def evaluate(
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         job = Job(model, images, labels, threat, chosen, released, seed, run_all, draws, folder)
+        stack.enter_context(writing(folder))
         setup = _claim(job)
         beside = run_released(job, shard, told or _silent)
         errors = _run(job, shard, told or _silent)
@@ -193,6 +195,7 @@ def _conclude(
     claims = conclude_released(job, matrix.clean, beside)
     after = {claim.record.name: claim.correct for claim in claims}
     write_outcomes(job.folder / "outcomes.parquet", matrix, job.labels, after)
+    write_pictures(job, chunks)
     digests = [[None if chunk is None else chunk.sha256 for chunk in column] for column in chunks.values()]
     return Evaluation(
         str(job.threat),

@@ -7,6 +7,7 @@ compares with what was counted. Nothing of :mod:`reinforced.attacks` is used her
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def verify(folder: Path, model: nn.Module, images: Tensor, labels: Tensor) -> Ve
         rounded = np.round(found * 255) / np.float32(255)
         survived += int((~_right(model, torch.from_numpy(rounded), truth, draws)).sum())
         checked += len(rows)
+    if not failures:
+        failures += _miscounted(folder, record)
     released = []
     for claim in record.get("as_released", []):
         check, problems = _check_released(folder, claim, model, originals, labels)
@@ -137,6 +140,36 @@ def holding(
     beyond = _outside(stored.numpy().astype(np.float64), originals.cpu().numpy().astype(np.float64), threat)
     inside = torch.tensor([not how for how in beyond])
     return inside & ~torch.from_numpy(_right(model, stored, labels.cpu(), draws))
+
+
+def _miscounted(folder: Path, record: dict[str, Any]) -> list[str]:
+    """Figures of the record that do not follow from the stored outcomes, whose hashes it holds."""
+    digests = record["setup"]["chunk_sha256"]
+    if hashlib.sha256(json.dumps(list(digests.values())).encode()).hexdigest() != record["matrix_sha256"]:
+        return ["matrix_sha256 is not the hash of the outcomes"]
+    said = {attack["name"]: attack["accuracy"] for attack in record["attacks"]}
+    own = next((share for name, share in said.items() if name.startswith("autoattack")), None)
+    if record["autoattack_accuracy"] != own:
+        return ["autoattack_accuracy is not what AutoAttack left"]
+    said["clean accuracy"], said["robust accuracy"] = record["clean_accuracy"], record["robust_accuracy"]
+    left = dict.fromkeys(said, 0)
+    for number in range(len(next(iter(digests.values())))):
+        standing: dict[str, Array] = {}
+        for name in digests:
+            if digests[name][number] is not None:
+                part = folder / _slug(name) / f"chunk-{number:04d}.npz"
+                with part.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                    clean = stored["clean_correct"]
+                    standing[name] = clean & stored["robust"]
+        left["clean accuracy"] += int(clean.sum())
+        left["robust accuracy"] += int(np.logical_and.reduce(list(standing.values())).sum())
+        for name in digests:  # a chunk that an attack crashed on stands
+            left[name] += int(standing.get(name, clean).sum())
+    return [
+        f"{name}: {left[name]} of {record['images']} images, not what the record says"
+        for name, share in said.items()
+        if share is not None and abs(share * record["images"] - left[name]) > 0.5
+    ]
 
 
 def _check_released(

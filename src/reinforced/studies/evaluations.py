@@ -76,8 +76,8 @@ def evaluate_subject(
     return folder, found
 
 
-def remember_subject(folder: Path, named: str, source: Source) -> None:
-    """Write down how to load the subject again, for ``verify``."""
+def remember_subject(folder: Path, named: str, source: Source, classes: Sequence[str]) -> None:
+    """Write down how to load the subject again, for ``verify``, and what its classes are called."""
     values = {
         "named": str(Path(named).resolve()) if Path(named).is_dir() else named,
         "data": source.data,
@@ -87,13 +87,17 @@ def remember_subject(folder: Path, named: str, source: Source) -> None:
         "checkpoint": source.checkpoint,
         "images": source.images,
         "root": str(source.root.resolve()) if source.root else None,
+        "classes": list(classes),
     }
     write_json(folder / "subject.json", values)
 
 
 def verify_folder(folder: Path, device: torch.device) -> Verification:
-    """Load an evaluation's subject again and check its examples; writes ``verification.json``."""
-    read_evaluation(folder)
+    """Load an evaluation's subject again and check its examples; writes ``verification.json``.
+
+    It holds the hash of the outcomes that were checked: it is void once the evaluation has others.
+    """
+    record = read_evaluation(folder)
     file = folder / "subject.json"
     if not file.is_file():
         raise ReinforcedError(
@@ -101,7 +105,10 @@ def verify_folder(folder: Path, device: torch.device) -> Verification:
             "reinforced.evaluation.verify.verify with the model and its images"
         )
     values = json.loads(file.read_text(encoding="utf-8"))
-    named = values.pop("named")
+    values.pop("classes", None)
+    named, home = values.pop("named"), (folder.resolve() / "../../..").resolve()
+    if (home / "recipe.yaml").is_file():
+        named = str(home)  # RUN/evaluations/THREAT/NAME: the run may have been moved since
     for key in ("weights", "root"):
         values[key] = Path(values[key]) if values[key] else None
     subject = load_subject(named, Source(**values), device, folder)
@@ -110,6 +117,7 @@ def verify_folder(folder: Path, device: torch.device) -> Verification:
         folder / "verification.json",
         {
             "holds": found.holds,
+            "matrix_sha256": record.get("matrix_sha256"),
             "examples": found.examples,
             "survive_8bit": found.survive_8bit,
             "failures": list(found.failures[:100]),

@@ -85,6 +85,11 @@ class Drawn:
     line: str
 
 
+def landscape_folder(run: Path, threat: ThreatModel, number: int) -> Path:
+    """Where a run keeps the landscape around a test image, and where a report looks for it."""
+    return run / "diagnostics" / "landscape" / f"{folder_name(str(threat))}-image-{number}"
+
+
 def draw_landscape(
     subject: Subject,
     number: int,
