@@ -1,0 +1,1 @@
+"""What is handed to others: exported models and leaderboards, made of records."""

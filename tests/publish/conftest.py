@@ -1,0 +1,120 @@
+"""A small trained run, and evaluations made up as records."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reinforced import cli
+from reinforced.evaluation.identity import model_sha256
+from reinforced.training.loop import train
+from reinforced.training.recipes import load_recipe
+from reinforced.training.run import load_model
+
+Typed = Callable[[str], tuple[int, str, str]]
+Evaluated = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("trained") / "sl"
+    recipe = load_recipe("quickstart/sl", overrides=["phases.0.epochs=1", "data.limit=192"])
+    train(recipe, run, device=torch.device("cpu"))
+    return run
+
+
+@pytest.fixture(scope="session")
+def weights(trained: Path) -> str:
+    return model_sha256(load_model(trained))
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path) -> Path:
+    """A folder with the trained run in it, called ``sl``."""
+    shutil.copytree(trained, tmp_path / "runs" / "sl")
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def evaluated(runs: Path, weights: str) -> Evaluated:
+    """Puts an evaluation into a run, which is made where it is missing."""
+
+    def put(
+        name: str = "sl",
+        folder: str = "standard-100",
+        *,
+        robust: float = 0.5,
+        sha256: str = weights,
+        check: bool | None = None,
+        **others: Any,
+    ) -> Path:
+        run = runs / name
+        if not run.exists():
+            shutil.copytree(runs / "sl", run, ignore=shutil.ignore_patterns("evaluations", "checkpoints"))
+        record = {
+            "threat": "linf:0.15",
+            "images": 100,
+            "clean_accuracy": 0.9,
+            "robust_accuracy": robust,
+            "interval": [robust - 0.1, robust + 0.1],
+            "autoattack_accuracy": robust,
+            "attacks": [{"name": "autoattack", "accuracy": robust, "flags": []}],
+            "as_released": [],
+            "incomplete": False,
+            "control": None,
+            "matrix_sha256": "m1",
+            "setup": {"model_sha256": sha256, "data_sha256": "d1"},
+            **others,
+        }
+        place = run / "evaluations" / str(record["threat"]).replace(":", "-").replace("/", "-") / folder
+        place.mkdir(parents=True)
+        (place / "evaluation.json").write_text(json.dumps(record))
+        (place / "subject.json").write_text(json.dumps({"checkpoint": "last", "data": None}))
+        if check is not None:
+            verification = {"holds": check, "matrix_sha256": "m1"}
+            (place / "verification.json").write_text(json.dumps(verification))
+        return place
+
+    return put
+
+
+@pytest.fixture
+def judged(runs: Path, weights: str) -> Callable[..., None]:
+    """Puts a verdict into the run ``sl``."""
+
+    def put(claim: str, label: str, sha256: str = weights) -> None:
+        folder = runs / "sl" / "diagnostics" / "one"
+        folder.mkdir(parents=True)
+        (folder / "setup.json").write_text(json.dumps({"model_sha256": sha256}))
+        verdict = {
+            "claim": claim,
+            "label": label,
+            "paragraph": f"{label.upper()}. The claim does not stand.",
+            "images": 300,
+            "budget": "quick",
+            "not_tested": ["attacks made for this very defence"],
+            "folder": "one",
+        }
+        (runs / "sl" / "verdict.json").write_text(json.dumps(verdict))
+
+    return put
+
+
+@pytest.fixture
+def typed(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    def run(line: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(runs.parent)
+        monkeypatch.setattr(sys, "argv", ["reinforced", *line.split()])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(done.value.code or 0), out, err
+
+    return run
