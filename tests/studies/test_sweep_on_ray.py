@@ -1,0 +1,57 @@
+"""The one test that starts Ray: about 30 s on two idle cores, most of them starting processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reinforced.studies.sweep.job import work
+from reinforced.studies.sweep.records import identity, row_of
+from reinforced.studies.sweep.study import entries_of, load_study
+from reinforced.studies.sweep.sweep import Place, Sweep
+
+STUDY = {
+    "schema": 1,
+    "seeds": [0, 1],
+    "overrides": {"phases.0.epochs": 1, "data.limit": 200},
+    "grid": {"recipes": ["quickstart/sl"]},
+    "evaluate": {"threats": ["digits"], "attacks": ["fgsm"], "images": 70},
+}
+
+
+def test_a_cluster_gives_the_same_table_and_shares_an_evaluation(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(STUDY))
+    study = load_study(file)
+    entries = entries_of(study, tmp_path, tmp_path / "here")
+    sweep = Sweep(study, entries, Place(tmp_path / "here", "cpu", None, ""), lambda states: None)
+    for entry in entries:
+        work(sweep._job(entry))
+    here = [row_of(study, entry, tmp_path / "here") for entry in entries]
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(Path(__file__).with_name("on_ray.py")),
+            str(file),
+            str(tmp_path / "ray"),
+            "l2:0.5",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert identity(json.loads(done.stdout)) == identity(here)  # quiet, too: nothing but the rows
+    assert "usage stat" not in done.stderr.lower()
+    chunks = (tmp_path / "ray" / "runs" / entries[0].name).glob("evaluations/l2-0.5/*/fgsm/chunk-*.npz")
+    assert sorted(chunk.name for chunk in chunks) == [f"chunk-{number:04d}.npz" for number in range(4)]

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from reinforced import cli
+from reinforced.errors import Interrupted, InUse, ReinforcedError
+from reinforced.files import locked
+from reinforced.studies.sweep.child import Child
+from reinforced.studies.sweep.job import Job, work
+from reinforced.studies.sweep.pools import Ended
+from reinforced.studies.sweep.records import identity, to_do
+from reinforced.studies.sweep.study import Entry, Study, entries_of, load_study
+from reinforced.studies.sweep.sweep import TABLE, Place, Sweep
+
+STUDY = {
+    "schema": 1,
+    "name": "small",
+    "seeds": [0, 1],
+    "overrides": {"phases.0.epochs": 1, "data.limit": 200},
+    "grid": {"recipes": ["quickstart/sl"]},
+    "evaluate": {"threats": ["digits"], "attacks": ["fgsm"], "images": 70},
+}
+
+
+class Here:
+    """Attempts in this very process; ``faults`` maps the number of an attempt to what it does instead."""
+
+    def __init__(self, faults: dict[int, Callable[[], str | None]] | None = None) -> None:
+        self.faults = faults or {}
+        self.started: list[str] = []
+        self.stopped = False
+        self._job: tuple[str, Job] | None = None
+
+    def free(self) -> bool:
+        return self._job is None
+
+    def start(self, name: str, job: Job, log: Path) -> None:
+        self.started.append(name)
+        self._job = name, job
+
+    def ended(self) -> list[Ended]:
+        assert self._job is not None
+        (name, job), self._job = self._job, None
+        fault = self.faults.get(len(self.started))
+        if fault is not None:
+            return [Ended(name, fault())]
+        work(job)
+        return [Ended(name, None)]
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def close(self) -> None:
+        self._job = None
+
+
+def small(folder: Path, **values: Any) -> Sweep:
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump(STUDY | values))
+    study = load_study(file)
+    place = Place(folder / "out", "cpu", None, "reinforced sweep small.yaml")
+    return Sweep(study, entries_of(study, folder, place.folder), place, lambda states: None)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished sweep whose second attempt had failed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    pool = Here({2: lambda: "the worker was killed by SIGKILL"})
+    rows = small(folder).run(pool)
+    assert pool.started == ["quickstart-sl-seed0", "quickstart-sl-seed1", "quickstart-sl-seed1"]
+    assert [row["state"] for row in rows] == ["finished", "finished"]
+    return folder
+
+
+def test_the_table_is_what_the_records_say(finished: Path) -> None:
+    rows = pq.read_table(finished / "out" / TABLE).to_pylist()
+    for row in rows:
+        run = finished / "out" / "runs" / row["entry"]
+        summary = json.loads((run / "summary.json").read_text())
+        (file,) = run.glob("evaluations/*/*/evaluation.json")
+        record = json.loads(file.read_text())
+        assert row["test_accuracy"] == summary["test_accuracy"]
+        assert row["passes"] == summary["passes"]
+        assert row["linf:0.15 robust"] == record["robust_accuracy"]
+        assert [row["linf:0.15 low"], row["linf:0.15 high"]] == record["interval"]
+        assert row["linf:0.15 matrix_sha256"] == record["matrix_sha256"]
+        assert row["error"] is None
+    assert [row["seed"] for row in rows] == [0, 1]
+
+
+def test_what_is_finished_is_not_done_again(finished: Path) -> None:
+    pool = Here()
+    rows = small(finished).run(pool)
+    assert pool.started == []
+    assert rows == pq.read_table(finished / "out" / TABLE).to_pylist()
+
+
+def test_a_longer_study_does_what_is_new(finished: Path) -> None:
+    pool = Here({1: lambda: None})
+    sweep = small(finished, seeds=[0, 1, 2], retries=0)
+    rows = sweep.run(pool)
+    assert pool.started == ["quickstart-sl-seed2"]
+    assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
+    assert rows[2]["error"] == "ended without a record of train"
+
+
+def test_other_settings_are_refused_before_anything_is_done(finished: Path) -> None:
+    pool = Here()
+    with pytest.raises(ReinforcedError, match="another recipe"):
+        small(finished, overrides={"phases.0.epochs": 2}).run(pool)
+    assert pool.started == []
+
+
+def one(folder: Path, **values: Any) -> tuple[Study, Entry]:
+    sweep = small(folder, **values)
+    return sweep.study, sweep.entries[0]
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "left"),
+    [
+        ({}, []),
+        ({"images": 60}, ["evaluate linf:0.15"]),
+        ({"seed": 1}, ["evaluate linf:0.15"]),
+        ({"run_all": True}, ["evaluate linf:0.15"]),
+        ({"attacks": ["fgsm", "pgd"]}, ["evaluate linf:0.15"]),
+        ({"threats": ["digits", "l2:0.5"]}, ["evaluate l2:0.5"]),
+    ],
+)
+def test_an_evaluation_counts_only_where_it_is_the_one_asked_for(
+    evaluate: dict[str, Any], left: list[str], finished: Path
+) -> None:
+    study, entry = one(finished, evaluate={**STUDY["evaluate"], **evaluate})  # type: ignore[dict-item]
+    assert to_do(study, entry) == left
+
+
+def test_a_diagnosis_and_other_weights_are_to_do(finished: Path) -> None:
+    study, entry = one(finished, diagnose={"claim": "fgsm@linf:0.15"})
+    assert to_do(study, entry) == ["diagnose"]
+    study, entry = one(finished, checkpoint="best")
+    assert to_do(study, entry) == ["evaluate linf:0.15"]
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate", "incomplete"])
+def test_records_and_no_flag_say_what_is_finished(damage: str, finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(finished / "out", tmp_path / "out")
+    study, entry = one(tmp_path)
+    (file,) = entry.run.glob("evaluations/*/*/evaluation.json")
+    text = file.read_text()
+    if damage == "delete":
+        file.unlink()
+    else:
+        file.write_text(
+            text[:100] if damage == "truncate" else text.replace('"incomplete": false', '"incomplete": true')
+        )
+    assert to_do(study, entry) == ["evaluate linf:0.15"]
+    pool = Here()
+    before = pq.read_table(finished / "out" / TABLE).to_pylist()
+    assert identity(small(tmp_path).run(pool)) == identity(before)[:2]
+    assert pool.started == [entry.name]
+
+
+def test_a_failed_entry_is_reported_and_costs_no_other(tmp_path: Path) -> None:
+    pool = Here({1: lambda: "two\nlines", 3: lambda: "again"})
+    sweep = small(tmp_path)
+    rows = sweep.run(pool)
+    assert pool.started == ["quickstart-sl-seed0", "quickstart-sl-seed1", "quickstart-sl-seed0"]
+    assert [(row["state"], row["error"]) for row in rows] == [("failed", "again"), ("finished", None)]
+    assert [row["state"] for row in small(tmp_path).run(Here())] == ["finished", "finished"]
+
+
+def test_a_signal_stops_the_workers_and_says_how_to_go_on(tmp_path: Path) -> None:
+    pool = Here({1: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    with pytest.raises(Interrupted, match=r"0 of 2 .*`reinforced sweep small.yaml`") as stopped:
+        small(tmp_path).run(pool)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    assert pool.stopped
+    assert pool.started == ["quickstart-sl-seed0"]
+    rows = pq.read_table(tmp_path / "out" / TABLE).to_pylist()
+    assert [row["state"] for row in rows] == ["to do: train, evaluate linf:0.15"] * 2
+
+
+def test_a_sweep_in_use_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path / "out" / "sweep.lock", "--out"), pytest.raises(InUse, match="choose another --out"):
+        small(tmp_path).run(Here())
+
+
+def test_a_worker_dies_with_its_starter(tmp_path: Path) -> None:
+    sweep = small(tmp_path, overrides={"phases.0.epochs": 100_000})
+    child = Child(sweep._job(sweep.entries[0]), tmp_path / "log", 1, "")
+    while not (sweep.entries[0].run / "metrics.jsonl").is_file():
+        assert not child.ended(), (tmp_path / "log").read_text()
+    assert child.process.stdin is not None
+    child.process.stdin.close()  # as the system does for a starter that is killed
+    assert child.process.wait(timeout=60) == -signal.SIGKILL
+    assert child.error() == "the worker was killed by SIGKILL"
+
+
+def test_a_worker_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    sweep = small(tmp_path, overrides={"data.source": "npz:nowhere.npz"})
+    child = Child(sweep._job(sweep.entries[0]), tmp_path / "log", 1, "")
+    child.process.wait(timeout=120)
+    error = child.error()
+    child.close()
+    assert error is not None
+    assert "nowhere.npz" in error
+    assert "\n" not in error
+
+
+def typed(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["reinforced", *line.split()])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(done.value.code or 0), out, err
+
+
+def test_a_dry_run_estimates_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = typed("sweep small.yaml --dry-run --device cpu", monkeypatch, capsys)
+    assert code == 0
+    assert "quickstart-sl-seed1" in out
+    assert "estimate: " in out
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_mistakes_cost_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(tmp_path, overrides={"batch_size": 5000})
+    monkeypatch.chdir(tmp_path)
+    for line, said in (
+        ("sweep none.yaml", "no study file none.yaml"),
+        ("sweep small.yaml --device cuda:1", "divides the GPUs itself"),
+        ("sweep small.yaml --device cpu", "entry quickstart-sl-seed0: batch_size 5000 is larger"),
+    ):
+        code, _, err = typed(line, monkeypatch, capsys)
+        assert code == 2
+        assert said in err
+        assert err.count("\n") == 1
