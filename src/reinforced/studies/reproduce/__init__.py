@@ -1,0 +1,1 @@
+"""Studies of papers: what is measured is data (``papers/*.yaml``), and each figure comes from a record."""

@@ -1,0 +1,76 @@
+"""Do a study's jobs one after the other; several processes may share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reinforced.errors import Interrupted, InUse, ReinforcedError
+from reinforced.studies.reproduce.paper import Table
+from reinforced.studies.reproduce.records import record_of, write_record
+from reinforced.studies.reproduce.survey import Job, Survey
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended.
+
+    Attributes:
+        busy: jobs that other processes are at, or that wait for those.
+        failed: jobs that could not be done, each with its error.
+    """
+
+    record: Path
+    busy: tuple[Job, ...]
+    failed: tuple[tuple[Job, str], ...]
+
+
+def execute(
+    survey: Survey,
+    tables: Sequence[Table],
+    *,
+    name: str,
+    records: Path,
+    again: str,
+    told: Callable[[str], None],
+) -> Outcome:
+    """Do what is left of some tables, and write the study's record after each job.
+
+    A job that fails does not stop the others. What is done stays done: the same command goes on.
+
+    Args:
+        survey: the study.
+        tables: of it.
+        name: of the study.
+        records: folder of the record.
+        again: the command that goes on, for messages.
+        told: hears what is being done.
+
+    Raises:
+        Interrupted: a signal; everything done is saved.
+        ReinforcedError: a record that cannot be written, or rows measured on different images.
+    """
+    busy: list[Job] = []
+    failed: list[tuple[Job, str]] = []
+    path = write_record(records, record_of(survey, name))
+    try:
+        for job in survey.jobs(tables):
+            if survey.done(job):
+                continue
+            told(str(job))
+            try:
+                survey.do(job, lambda what, job=job: told(f"{job}: {what}"))  # type: ignore[misc]
+            except InUse:
+                busy.append(job)
+                continue
+            except Interrupted:
+                raise
+            except ReinforcedError as error:
+                failed.append((job, str(error)))
+                continue
+            path = write_record(records, record_of(survey, name))
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        code = stopped.exit_code if isinstance(stopped, Interrupted) else 130
+        raise Interrupted(f"stopped; everything done is saved: go on with `{again}`", code) from None
+    return Outcome(path, tuple(busy), tuple(failed))

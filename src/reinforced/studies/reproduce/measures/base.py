@@ -1,0 +1,198 @@
+"""What every column is: where its figure of one run is found, how it is made, and what that costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from reinforced.component import Component, setting
+from reinforced.errors import ReinforcedError
+from reinforced.evaluation.identity import model_sha256
+from reinforced.files import write_json
+from reinforced.studies.subjects import Source, Subject, load_subject
+from reinforced.training.run import RunDirectory, load_model
+
+Unit = Literal["share", "number", "text"]
+Value = float | str
+HERE = "measurements"
+"""Folder of a run for what no other command keeps."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A column's figure of one run.
+
+    Attributes:
+        value: a share of 1, another number, or a word.
+        images: it is a share of; ``None`` where it is of no images.
+        evidence: hashes of what it was read from.
+    """
+
+    value: Value
+    images: int | None
+    evidence: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where one run is measured.
+
+    Attributes:
+        run: its directory.
+        images, few: test images of an ordinary column, and of a dear one.
+        test: data source of the test images; ``None`` for the run's own.
+        device, root: where to compute, and the folder of data sets.
+        sibling: the run of another row with the same seed; ``None`` where it has not been trained.
+        other: the reading of another column of the same run.
+    """
+
+    run: Path
+    images: int
+    few: int
+    test: str | None
+    device: torch.device
+    root: Path | None
+    sibling: Callable[[str], Path | None]
+    other: Callable[[str], Reading | None]
+
+    def subject(self, checkpoint: str, images: int | None, run: Path | None = None) -> Subject:
+        """The run's model, or another run's, with the first test images."""
+        return load_subject(
+            str(run or self.run), self.source(checkpoint, images), self.device, self.run / HERE
+        )
+
+    def source(self, checkpoint: str, images: int | None) -> Source:
+        """How the subject is found again."""
+        return Source(data=self.test, checkpoint=checkpoint, images=images, root=self.root)
+
+
+class Column(Component):
+    """A column of a table.
+
+    ``{}`` in any text stands for one value of ``each``, which makes a column of each value, with the id
+    ``ID@VALUE``.
+    """
+
+    id: str = setting(..., "what cells are called by; of one column in the study", min_length=1)
+    title: str = setting("", "head of the column; the id if left out")
+    few: bool = setting(False, "on the size's few images, because it is dear")
+    each: tuple[float | str, ...] | dict[str, tuple[float | str, ...]] = setting(
+        (), "values that {} takes one after the other; a mapping holds those of each size"
+    )
+    standing: float = setting(
+        1.0, "images expected to stand until the end; of the estimate only", unit="share", ge=0, le=1
+    )
+
+    @property
+    def unit(self) -> Unit:
+        """How its values are written."""
+        return "share"
+
+    @property
+    def least(self) -> float:
+        """The smallest share there can be."""
+        return 0.0
+
+    @property
+    def epoch(self) -> str:
+        """The checkpoint that it is about."""
+        return "last"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Rows whose runs it needs as well."""
+        return ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Columns that it is made from; one with parts is never measured itself."""
+        return ()
+
+    def check(self) -> None:
+        """Refuse what cannot be measured, before anything is trained."""
+
+    def count(self, bench: Bench) -> int:
+        """Images that it asks for."""
+        return bench.few if self.few else bench.images
+
+    @abstractmethod
+    def read(self, bench: Bench) -> Reading | None:
+        """The figure, from files alone; ``None`` where it has not been measured just so."""
+
+    @abstractmethod
+    def make(self, bench: Bench, told: Callable[[str], None]) -> None:
+        """Measure what :meth:`read` looks for; what is there is not done again."""
+
+    def passes(self, images: int) -> float:
+        """About what measuring takes, in passes."""
+        return float(images)
+
+    def command(self, images: int, test: str | None) -> str:  # noqa: ARG002
+        """What measures it on a run by hand; empty where training alone does."""
+        return ""
+
+
+def options(images: int, test: str | None, checkpoint: str) -> str:
+    """The end of a command."""
+    source = [] if test is None else ["--source", test]
+    which = [] if checkpoint == "last" else ["--checkpoint", checkpoint]
+    return " ".join(["--images", str(images), *source, *which])
+
+
+def digest(run: Path, checkpoint: str) -> str | None:
+    """Hash of a finished run's weights, as evaluations have it; ``None`` while there are none to speak of."""
+    directory = RunDirectory(run)
+    file = directory.weights(checkpoint)
+    if directory.summary() is None or not file.is_file():
+        return None
+    return _digest(run, checkpoint, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _digest(run: Path, checkpoint: str, changed: int) -> str:  # noqa: ARG001 - a changed file is another
+    return model_sha256(load_model(run, which=checkpoint))
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """A record; ``None`` where there is none.
+
+    Raises:
+        ReinforcedError: it is damaged.
+    """
+    if not file.is_file():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ReinforcedError(f"{file}: damaged (not JSON); delete it and measure again") from None
+    return values
+
+
+def sha256(text: str) -> str:
+    """Of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def keep_outcomes(file: Path, right: Tensor, **about: str) -> None:
+    """Write down which images (N,) bool were right, and of what."""
+    write_json(file, {**about, "images": len(right), "right": "".join("01"[int(one)] for one in right)})
+
+
+def read_outcomes(file: Path, images: int | None, **about: str | None) -> Reading | None:
+    """The share that was right; ``None`` where it is about something else."""
+    record = read_json(file)
+    if record is None or any(record.get(key) != value for key, value in about.items()):
+        return None
+    if images is not None and record["images"] != images:
+        return None
+    evidence = {"outcomes": sha256(record["right"]), "model": record["model"], "data": record["data"]}
+    return Reading(record["right"].count("1") / record["images"], record["images"], evidence)

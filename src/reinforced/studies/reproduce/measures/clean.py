@@ -1,0 +1,82 @@
+"""Clean accuracy on the first test images, or on all images that a run was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from reinforced.component import setting
+from reinforced.data import load, to_float
+from reinforced.evaluation.identity import data_sha256, model_sha256
+from reinforced.studies.reproduce.measures.base import (
+    HERE,
+    Bench,
+    Column,
+    Reading,
+    digest,
+    keep_outcomes,
+    read_outcomes,
+)
+from reinforced.training.run import RunDirectory, load_model
+
+BATCH = 256
+
+
+class Clean(Column):
+    """Accuracy without any attack, in eval mode and without augmentation."""
+
+    measure: Literal["clean"]
+    split: Literal["test", "train"] = setting("test", "train: all images trained on")
+    checkpoint: str = setting("last", "last, best, or a kept epoch")
+
+    @property
+    def epoch(self) -> str:
+        """See :class:`Column`."""
+        return self.checkpoint
+
+    def read(self, bench: Bench) -> Reading | None:
+        """See :class:`Column`."""
+        images = self.count(bench) if self.split == "test" else None
+        return read_outcomes(self._file(bench), images, model=digest(bench.run, self.checkpoint))
+
+    def make(self, bench: Bench, told: Callable[[str], None]) -> None:
+        """See :class:`Column`."""
+        told(f"{self.split} accuracy")
+        if self.split == "test":
+            subject = bench.subject(self.checkpoint, self.count(bench))
+            model, images, labels = subject.model, subject.images, subject.labels
+        else:
+            model = load_model(bench.run, which=self.checkpoint).to(bench.device)
+            images, labels = _trained_on(bench)
+        keep_outcomes(
+            self._file(bench),
+            _right(model, images, labels, bench.device),
+            model=model_sha256(model),
+            data=data_sha256(images, labels),
+        )
+
+    def _file(self, bench: Bench) -> Path:
+        count = f"-{self.count(bench)}" if self.split == "test" else ""
+        return bench.run / HERE / f"{self.split}{count}-{self.checkpoint}.json"
+
+
+def _trained_on(bench: Bench) -> tuple[Tensor, Tensor]:
+    data = RunDirectory(bench.run).recipe.data
+    split = load(
+        data.source, size=data.size, root=bench.root, validation=data.validation, limit=data.limit
+    ).train
+    stored, labels = split.batch(torch.arange(len(split)))
+    return to_float(stored).contiguous(), labels
+
+
+@torch.no_grad()
+def _right(model: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> Tensor:
+    parts = [
+        model(images[start : start + BATCH].to(device)).argmax(1).cpu() == labels[start : start + BATCH].cpu()
+        for start in range(0, len(labels), BATCH)
+    ]
+    return torch.cat(parts)

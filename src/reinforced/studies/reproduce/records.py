@@ -1,0 +1,200 @@
+"""A study's record: every cell with its seeds, its interval and the hashes behind it; canonical JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reinforced.attacks.intervals import clopper_pearson
+from reinforced.errors import ReinforcedError
+from reinforced.files import write_text
+from reinforced.studies.reproduce.measures import Column, Reading
+from reinforced.studies.reproduce.paper import Table
+from reinforced.studies.reproduce.shelf import overrides_of
+from reinforced.studies.reproduce.survey import Survey
+from reinforced.studies.statistics import estimate
+
+SCHEMA = 1
+NOT_RUN = "not run"
+Record = dict[str, Any]
+
+
+def record_of(survey: Survey, name: str) -> Record:
+    """Everything that the page says of a study, from its runs' files."""
+    paper, size = survey.paper, survey.size
+    cells = [
+        _cell(survey, label, column)
+        for table in paper.tables
+        for column in survey.columns(table)
+        for label in paper.labels(table)
+    ]
+    _same_images(survey, cells)
+    columns = {column.id for _, column in paper.columns(survey.size_name)}
+    return {
+        "schema": SCHEMA,
+        "study": name,
+        "size": survey.size_name,
+        "title": paper.title,
+        "question": paper.question,
+        "assumed": list(paper.assumed),
+        "note": size.note,
+        "seeds": list(size.seeds),
+        "images": size.images,
+        "few": size.few,
+        "rows": [_row(survey, row.label) for row in paper.rows],
+        "tables": [_table(survey, table) for table in paper.tables],
+        "cells": cells,
+        "published": [
+            one.model_dump(exclude={"sizes"})
+            for one in paper.published
+            if (not one.sizes or survey.size_name in one.sizes) and one.column in columns
+        ],
+        "claims": [claim.model_dump() for claim in paper.claims],
+    }
+
+
+def canonical(record: Record) -> str:
+    """The one text of a record: sorted keys, no figure of the machine, a newline at its end."""
+    return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Write ``STUDY-SIZE.json``, whole or not at all."""
+    path = folder / f"{record['study']}-{record['size']}.json"
+    write_text(path, canonical(record))
+    return path
+
+
+def read_records(folder: Path) -> dict[str, Record]:
+    """The records of a folder by name: ``gupta2020-cpu``.
+
+    Raises:
+        ReinforcedError: a damaged one, or one of a later version.
+    """
+    found: dict[str, Record] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            schema = record["schema"]
+        except (ValueError, KeyError, TypeError):
+            raise ReinforcedError(f"{path}: damaged; `reinforced reproduce` writes it again") from None
+        if schema > SCHEMA:
+            raise ReinforcedError(f"{path}: of record schema {schema}, this version reads up to {SCHEMA}")
+        found[path.stem] = record
+    return found
+
+
+def exact(value: float) -> float:
+    """Six significant digits, which do not hang on the order of a sum."""
+    return float(f"{value:.6g}")
+
+
+def _cell(survey: Survey, label: str, column: Column) -> Record:
+    """A cell; without all its seeds it has no figure at all."""
+    seeds = survey.seeds(label)
+    found = [survey.reading(label, seed, column.id) for seed in seeds]
+    known = [one for one in found if one is not None]
+    cell: Record = {"row": label, "column": column.id}
+    if len(known) < len(seeds):
+        return cell | {"state": NOT_RUN}
+    values = [
+        {"seed": seed, "value": one.value if isinstance(one.value, str) else exact(one.value), **one.evidence}
+        for seed, one in zip(seeds, known, strict=True)
+    ]
+    return cell | {
+        "state": "measured",
+        "values": values,
+        "images": known[0].images,
+        **_interval(known, column),
+    }
+
+
+def _interval(known: Sequence[Reading], column: Column) -> Record:
+    """Mean and 95 % interval: over seeds, or over the images of the one checkpoint there is."""
+    numbers = [exact(float(one.value)) for one in known if not isinstance(one.value, str)]
+    none = {"mean": None, "low": None, "high": None, "interval": ""}
+    if len(numbers) < len(known):
+        return none
+    share, images = column.unit == "share", known[0].images
+    if len(set(numbers)) == 1 and share and images is not None:
+        # Seeds that do not differ, all at zero say, are no certainty: what the images of one allow is.
+        low, high = clopper_pearson(round(numbers[0] * images), images)
+        return {"mean": numbers[0], "low": exact(low), "high": exact(high), "interval": "images"}
+    over = estimate(numbers, column.least if share else -math.inf, 1.0 if share else math.inf)
+    assert over is not None
+    if over.low is None or over.high is None:
+        return none | {"mean": exact(over.mean)}
+    ends = {"low": exact(over.low), "high": exact(over.high)}
+    return {"mean": exact(over.mean), **ends, "interval": "seeds"}
+
+
+def _row(survey: Survey, label: str) -> Record:
+    row = survey.resolved(label)
+    chosen = None if row is None or row.label == label else row.label
+    base: Record = {"label": label, "seeds": list(survey.seeds(label)), "chosen": chosen, "command": ""}
+    if row is None:
+        return base
+    size = survey.size
+    given = overrides_of(row, survey.size_name, size)
+    words = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()
+    ]
+    which = [] if size.recipe == "full" else ["--size", size.recipe]
+    line = shlex.join(["reinforced", "train", row.recipe, *which, *words])
+    return base | {"command": f"{line} --seed SEED --run RUN"}
+
+
+def _table(survey: Survey, table: Table) -> Record:
+    size = survey.size
+    columns = []
+    for column in survey.columns(table):
+        images = size.few if column.few else size.images
+        columns.append(
+            {
+                "id": column.id,
+                "title": column.title or column.id,
+                "unit": column.unit,
+                "command": column.command(images, size.test),
+                "at": column.id.partition("@")[2],
+            }
+        )
+    return {
+        "number": table.number,
+        "title": table.title,
+        "note": table.note,
+        "rows": list(survey.paper.labels(table)),
+        "columns": columns,
+        "figure": None if table.figure is None else table.figure.model_dump(),
+    }
+
+
+def _same_images(survey: Survey, cells: Sequence[Record]) -> None:
+    """Refuse to set figures of different test images side by side.
+
+    Raises:
+        ReinforcedError: a column was measured on different ones.
+    """
+    trained_on = {
+        column.id
+        for _, column in survey.paper.columns(survey.size_name)
+        if "split" in column.model_fields_set
+    }
+    for name in dict.fromkeys(cell["column"] for cell in cells):
+        if name in trained_on:
+            continue
+        several = {
+            value["data"]
+            for cell in cells
+            if cell["column"] == name
+            for value in cell.get("values", ())
+            if "data" in value
+        }
+        if len(several) > 1:
+            raise ReinforcedError(
+                f"column {name}: its rows were measured on different images (sha256 differs); was a data set "
+                "replaced? measure again with other --runs"
+            )

@@ -1,0 +1,187 @@
+"""A study at one size: its runs, what has been measured of them, and what is left to do, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from reinforced.errors import InUse
+from reinforced.files import locked
+from reinforced.studies.reproduce.measures import Bench, Column, Reading
+from reinforced.studies.reproduce.paper import Paper, Row, Size, Table
+from reinforced.studies.reproduce.shelf import Shelf, recipe_of
+from reinforced.training.loop import train
+from reinforced.training.progress import progress_bar
+from reinforced.training.recipe import Recipe
+from reinforced.training.run import RunDirectory
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study computes: folder of runs, device, folder of data sets."""
+
+    runs: Path
+    device: torch.device
+    root: Path | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do: train a row's run, or measure a column of it.
+
+    Attributes:
+        table: number of the table that asks for it first.
+        column: ``None`` to train.
+    """
+
+    table: str
+    label: str
+    seed: int
+    column: Column | None
+
+    def __str__(self) -> str:
+        """What it is called on the screen."""
+        what = "train" if self.column is None else self.column.id
+        return f"table {self.table}: {self.label}, seed {self.seed}: {what}"
+
+
+class Survey:
+    """What is known of a study; files are read anew each time, for other processes may work on it too."""
+
+    def __init__(self, paper: Paper, size_name: str, place: Place) -> None:
+        self.paper, self.size_name, self.place = paper, size_name, place
+        self.size: Size = paper.sizes[size_name]
+        self._shelf = Shelf(place.runs)
+        self._columns = {column.id: column for _, column in paper.columns(size_name)}
+        self._runs: dict[tuple[str, int], Path] = {}
+
+    def seeds(self, label: str) -> tuple[int, ...]:
+        """The seeds that a row is asked for with."""
+        return self.paper.row(label).seeds.get(self.size_name, self.size.seeds)
+
+    def columns(self, table: Table) -> list[Column]:
+        """Of a table, those of ``each`` one by one."""
+        return [column for of, column in self.paper.columns(self.size_name) if of.number == table.number]
+
+    def resolved(self, label: str) -> Row | None:
+        """A row with its recipe; ``None`` where the rows that it is chosen among are not finished."""
+        row = self.paper.row(label)
+        if row.choose is None:
+            return row
+        scores: dict[str, float] = {}
+        for candidate in row.choose.among:
+            found = [self._score(candidate, seed, row.choose.by) for seed in self.seeds(candidate)]
+            known = [one for one in found if one is not None]
+            if len(known) < len(found):
+                return None
+            scores[candidate] = sum(known) / len(known)
+        return self.resolved(max(scores, key=lambda name: scores[name]))
+
+    def recipe(self, label: str, seed: int) -> Recipe | None:
+        """What is trained; ``None`` as in :meth:`resolved`."""
+        row = self.resolved(label)
+        return None if row is None else recipe_of(row, self.size_name, self.size, seed)
+
+    def run(self, label: str, seed: int) -> Path | None:
+        """The run directory, existing or to be made; ``None`` as in :meth:`resolved`."""
+        if (label, seed) not in self._runs:
+            recipe = self.recipe(label, seed)
+            if recipe is None:
+                return None
+            self._runs[label, seed] = self._shelf.find(recipe, label)
+        return self._runs[label, seed]
+
+    def trained(self, label: str, seed: int) -> bool:
+        """Whether its training has finished."""
+        run = self.run(label, seed)
+        return run is not None and RunDirectory(run).summary() is not None
+
+    def bench(self, label: str, seed: int) -> Bench:
+        """Where a trained run is measured."""
+        run = self.run(label, seed)
+        assert run is not None
+        return Bench(
+            run,
+            self.size.images,
+            self.size.few,
+            self.size.test,
+            self.place.device,
+            self.place.root,
+            sibling=lambda other: self.run(other, seed) if self.trained(other, seed) else None,
+            other=partial(self.reading, label, seed),
+        )
+
+    def reading(self, label: str, seed: int, column: str) -> Reading | None:
+        """A column's figure of one run, if it has been measured."""
+        return self._columns[column].read(self.bench(label, seed)) if self.trained(label, seed) else None
+
+    def jobs(self, tables: Sequence[Table]) -> Iterator[Job]:
+        """What is to be done, in order; each table's first seed first, training before measuring."""
+        seen: set[tuple[str, int, str]] = set()
+        for table in tables:
+            labels, columns = self.paper.labels(table), self._measured(table)
+            trained = self._needed(labels, columns)
+            for turn in range(max(len(self.seeds(label)) for label in trained)):
+                for column in (None, *columns):
+                    for label in trained if column is None else labels:
+                        seeds = self.seeds(label)
+                        key = (label, turn, "" if column is None else column.id)
+                        if turn < len(seeds) and key not in seen:
+                            seen.add(key)
+                            yield Job(table.number, label, seeds[turn], column)
+
+    def done(self, job: Job) -> bool:
+        """Whether nothing is left of a job."""
+        if job.column is None:
+            return self.trained(job.label, job.seed)
+        return self.reading(job.label, job.seed, job.column.id) is not None
+
+    def do(self, job: Job, told: Callable[[str], None]) -> None:
+        """Do a job, going on where an earlier process stopped.
+
+        Raises:
+            InUse: another process is at it, or at what it needs.
+            ReinforcedError: whatever it has to say.
+            Interrupted: a signal while training; the state is saved.
+        """
+        if job.column is None:
+            # Somebody else may have begun this very recipe since.
+            self._shelf, self._runs = Shelf(self.place.runs), {}
+        run, recipe = self.run(job.label, job.seed), self.recipe(job.label, job.seed)
+        if run is None or recipe is None:
+            raise InUse(f"{job}: the rows that it is chosen among are not finished")
+        if job.column is None:
+            # A run that was there keeps its own name and source, which decide nothing.
+            own = RunDirectory(run).recipe if (run / "recipe.yaml").is_file() else recipe
+            with progress_bar(f"{job.label}, seed {job.seed}") as bar:
+                train(own, run, device=self.place.device, data_root=self.place.root, reporter=bar)
+            return
+        if not all(self.trained(label, job.seed) for label in (job.label, *job.column.sources)):
+            raise InUse(f"{job}: a run that it needs is not finished")
+        with locked(run / "reproduce.lock", "--runs"):
+            if not self.done(job):  # another process may just have done it
+                job.column.make(self.bench(job.label, job.seed), told)
+
+    def _needed(self, labels: Sequence[str], columns: Sequence[Column]) -> list[str]:
+        """The rows that must be trained for a table, those that others are chosen among first."""
+        own = [*labels, *(label for column in columns for label in column.sources)]
+        chosen = [row.choose for row in map(self.paper.row, own) if row.choose is not None]
+        return list(dict.fromkeys([*(label for one in chosen for label in one.among), *own]))
+
+    def _measured(self, table: Table) -> list[Column]:
+        """The columns of a table, and the parts of those that are made from others."""
+        found = {column.id: column for column in self.columns(table)}
+        for column in list(found.values()):
+            found.update({part: self._columns[part] for part in column.parts})
+        return [column for column in found.values() if not column.parts]
+
+    def _score(self, label: str, seed: int, by: str) -> float | None:
+        if not self.trained(label, seed):
+            return None
+        run = self.run(label, seed)
+        assert run is not None
+        return float(RunDirectory(run).metrics()[-1][by])

@@ -1,0 +1,56 @@
+"""How a record's figures are written on the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from reinforced.studies.reproduce.ledger import Span
+from reinforced.studies.reproduce.records import NOT_RUN
+
+
+def figure(value: float, unit: str, *, signed: bool = False) -> str:
+    """A share in percent, another number in three digits, or whole from a thousand on."""
+    sign = "+" if signed else ""
+    if unit == "share":
+        return _plain(100 * value, f"{sign}.1f") + (" points" if signed else " %")
+    return _number(value, sign)
+
+
+def interval(low: float, high: float, unit: str) -> str:
+    """``[1.2, 3.4]`` in the unit of the figure before it; ``unknown`` for all that there is."""
+    if low == -float("inf") and high == float("inf"):
+        return "[unknown]"
+    ends = [_plain(100 * end, ".1f") if unit == "share" else _number(end) for end in (low, high)]
+    return f"[{', '.join(ends)}]"
+
+
+def cell_text(cell: Mapping[str, Any], unit: str) -> str:
+    """A cell's mean with its interval, the words of its seeds, or ``not run``."""
+    if cell["state"] == NOT_RUN:
+        return NOT_RUN
+    if cell["mean"] is None:
+        words = [one["value"] for one in cell["values"]]
+        if any(not isinstance(word, str) for word in words):  # undefined on some seeds alone
+            return "undefined"
+        counts = Counter(words)
+        return ", ".join(f"{word} ({count} of {len(words)})" for word, count in counts.items())
+    text = figure(cell["mean"], unit)
+    return text if cell["low"] is None else f"{text} {interval(cell['low'], cell['high'], unit)}"
+
+
+def span_text(span: Span | None, unit: str) -> str:
+    """A difference with its interval, or ``not run``."""
+    if span is None:
+        return NOT_RUN
+    return f"{figure(span.mean, unit, signed=True)} {interval(span.low, span.high, unit)}"
+
+
+def _number(value: float, sign: str = "") -> str:
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else _plain(value, f"{sign}.3g")
+
+
+def _plain(value: float, form: str) -> str:
+    text = f"{value:{form}}"
+    return text.removeprefix("-") if text in ("-0.0", "-0") else text
