@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from common import bar, machine, spread, take_turns
+from common import bar, machine, parse, spread, take_turns
 from reinforced.models import build
 from reinforced.streams import Stream
 from reinforced.training.device import keep_freed_memory, resolve_device, resolve_precision
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: the process's own")
-    options = parser.parse_args()
+    options = parse(parser)
     device, clock = resolve_device(options.device), CLOCKS[options.clock]
     if options.clock == "cpu" and torch.get_num_threads() > 1:
         parser.error("--clock cpu needs OMP_NUM_THREADS=1: waiting threads burn cycles too")
@@ -168,7 +168,7 @@ def main() -> None:
         goal = ROWS[name][1]
         if goal is not None:
             figure = statistics.median(ratios)
-            BARS.append((f"{name}_over_supervised", figure, f"<={goal:g}", figure <= goal))
+            BARS.append((f"{name}_over_supervised", figure, f"<={goal:g}", figure <= goal, ratios))
     for name in PAPERS:
         batch = 64 if name == "cnn6" else 256
         settings = ROWS["RL-adv"][0]
@@ -181,12 +181,12 @@ def main() -> None:
             ratios = [a / b for a, b in zip(seconds["released"], seconds[precision], strict=True)]
             row(name, batch, "RL-adv, ours", precision, seconds[precision], ratios)
             figure = statistics.median(ratios)
-            BARS.append((f"{name}_RL-adv_released_over_{precision}", figure, ">=2.2", figure >= 2.2))
+            BARS.append((f"{name}_RL-adv_released_over_{precision}", figure, ">=2.2", figure >= 2.2, ratios))
     for line in BARS:
         bar(*line)
 
 
-BARS: list[tuple[str, float, str, bool]] = []
+BARS: list[tuple[str, float, str, bool, list[float]]] = []
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import bar, machine, spread, take_turns
+from common import bar, machine, parse, spread, take_turns
 from reinforced.attacks.base import CHUNK, run_attack
 from reinforced.attacks.minimum_norm import foolbox
 from reinforced.attacks.pgd import PGD
@@ -200,9 +200,10 @@ def compare(case: Case, repetitions: int) -> None:
         print(f"| {' | '.join(row)} |", flush=True)
 
     def bound(name: str, one: str, other: str, *, least: float = 0, most: float = 0) -> None:
-        value = statistics.median(ratios(one, other))
+        over = ratios(one, other)
+        value = statistics.median(over)
         goal, met = (f">={least:g}", value >= least) if least else (f"<={most:g}", value <= most)
-        BARS.append((f"{case.name}_{name}", value, goal, met))
+        BARS.append((f"{case.name}_{name}", value, goal, met, over))
 
     bound("over_bare_passes", WHOLE, BARE, most=1.05)
     for name in theirs:
@@ -212,10 +213,12 @@ def compare(case: Case, repetitions: int) -> None:
         bound(f"no_dropping_over_{name.replace(', ', '_')}", WHOLE, name, most=1.02)
     above = case.robust[DROPPING] - min(case.robust[name] for name in theirs)
     # Random starts differ, and an image or two with them.
-    BARS.append((f"{case.name}_robust_accuracy_above_the_lowest_of_theirs", above, "<=0.01", above <= 0.01))
+    BARS.append(
+        (f"{case.name}_robust_accuracy_above_the_lowest_of_theirs", above, "<=0.01", above <= 0.01, [])
+    )
 
 
-BARS: list[tuple[str, float, str, bool]] = []
+BARS: list[tuple[str, float, str, bool, list[float]]] = []
 
 
 def undefended() -> nn.Module:
@@ -265,7 +268,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: on a busy machine")
-    options = parser.parse_args()
+    options = parse(parser)
     if options.clock == "cpu" and (options.device != "cpu" or torch.get_num_threads() > 1):
         parser.error("--clock cpu needs OMP_NUM_THREADS=1 and --device cpu: waiting threads burn cycles too")
     print(machine())

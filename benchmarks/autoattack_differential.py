@@ -30,7 +30,7 @@ from pyautoattack.square import SquareAttack  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from attacks import DATA, undefended
-from common import bar, machine
+from common import bar, machine, parse
 from reinforced.attacks.apgd import APGD
 from reinforced.attacks.autoattack import AutoAttack
 from reinforced.attacks.base import run_attack
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the paper's lengths instead: hours on a CPU")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    options = parse(parser)
     device = resolve_device(options.device)
     with np.load(options.data / DATA) as stored:
         images = torch.from_numpy(stored["X_test"][: options.images]).permute(0, 3, 1, 2).contiguous() / 255

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
 from reinforced.training.environment import processor_name
+
+_written: list[Path] = []
+"""The file of ``--json``, once :func:`parse` has seen it."""
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options, ``--json FILE`` among them, which :func:`bar` adds to."""
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write each figure to it, as a JSON line"
+    )
+    options = parser.parse_args()
+    if options.json is not None:
+        options.json.write_text("", encoding="utf-8")
+        _written.append(options.json)
+    return options
 
 
 def machine() -> str:
@@ -21,9 +39,23 @@ def machine() -> str:
     )
 
 
-def bar(name: str, value: float, goal: str, met: bool) -> None:
-    """``BAR <name> <value> <goal> ok|short``."""
+def bar(name: str, value: float, goal: str, met: bool, over: Sequence[float] = ()) -> None:
+    """``BAR <name> <value> <goal> ok|short``, and with ``--json`` the same as a line of JSON.
+
+    Args:
+        name: of the figure.
+        value: the figure, ``over``'s median where that is given.
+        goal: a comparison, as in ``>=1.4``.
+        met: whether the figure keeps it.
+        over: what was measured in each repetition; the JSON line tells its range.
+    """
     print(f"BAR {name} {value:.4g} {goal} {'ok' if met else 'short'}", flush=True)
+    line = {"name": name, "figure": value, "goal": goal, "kept": met}
+    if over:
+        line["range"] = [min(over), max(over)]
+    for file in _written:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
 
 
 def spread(values: Sequence[float]) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 import torch
 
-from common import bar, machine, spread
+from common import bar, machine, parse, spread
 from reinforced.attacks.base import run_attack
 from reinforced.attacks.pgd import PGD
 from reinforced.attacks.threat import ThreatModel
@@ -130,7 +130,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batches", type=int, default=200)
-    options = parser.parse_args()
+    options = parse(parser)
     print(machine())
     print("data: digits for training, made-up 32x32 images for the attacks\n")
     seconds = help_seconds()

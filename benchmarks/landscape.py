@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common import bar, machine, paired_ratios, spread
+from common import bar, machine, paired_ratios, parse, spread
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics.indicators.base import lent
 from reinforced.diagnostics.indicators.cells import Cells, judged
@@ -105,7 +105,7 @@ def compare_speed(model: nn.Module, plane: Plane, cells: int, repetitions: int, 
     turned = int((decision != their_decision).sum())
     print(f"largest loss {float(their_loss.max()):.3g}; decisions differ at {turned} cells")
     middle = sorted(ratios)[len(ratios) // 2]
-    bar("batched_over_one_at_a_time", middle, ">=2.5", middle >= 2.5)
+    bar("batched_over_one_at_a_time", middle, ">=2.5", middle >= 2.5, ratios)
     bar("batched_loss_difference", different, "<=1e-05", different <= 1e-5)
 
 
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument(
         "--clock", choices=list(CLOCKS), default="wall", help="cpu: this process's own, on a busy machine"
     )
-    options = parser.parse_args()
+    options = parse(parser)
     print(machine())
     device = resolve_device(options.device)
     with ExitStack() as stack:

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from common import bar, machine, spread
+from common import bar, machine, parse, spread
 from reinforced.files import write_json, write_text
 
 RECIPE = Path(__file__).with_suffix(".yaml")
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--save", type=Path, help="folder for sample_efficiency.md and .json")
-    options = parser.parse_args()
+    options = parse(parser)
 
     with ThreadPoolExecutor(options.workers) as pool:
         probes = [(name, rate) for name in OBJECTIVES for rate in RATES]

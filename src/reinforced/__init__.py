@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from reinforced.attacks.threat import ThreatModel as ThreatModel
     from reinforced.data import load as load_data  # noqa: F401
     from reinforced.diagnostics.diagnose import diagnose as diagnose
+    from reinforced.diagnostics.findings import Certificate as Certificate
     from reinforced.diagnostics.findings import Claim as Claim
     from reinforced.errors import ReinforcedError as ReinforcedError
     from reinforced.evaluation.evaluate import evaluate as evaluate
     from reinforced.models import build as build_model  # noqa: F401
+    from reinforced.publish.exported import load_exported as load_exported
     from reinforced.studies.policies import import_policy as import_policy
     from reinforced.training.loop import train as train
     from reinforced.training.recipes import load_recipe as load_recipe
@@ -30,12 +32,14 @@ _HOME = {
     "PGD": "attacks.pgd:PGD",
     "ReinforcedError": "errors:ReinforcedError",
     "ThreatModel": "attacks.threat:ThreatModel",
+    "Certificate": "diagnostics.findings:Certificate",
     "Claim": "diagnostics.findings:Claim",
     "build_model": "models:build",
     "diagnose": "diagnostics.diagnose:diagnose",
     "evaluate": "evaluation.evaluate:evaluate",
     "import_policy": "studies.policies:import_policy",
     "load_data": "data:load",
+    "load_exported": "publish.exported:load_exported",
     "load_model": "training.run:load_model",
     "load_recipe": "training.recipes:load_recipe",
     "run_attack": "attacks.base:run_attack",

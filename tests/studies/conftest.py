@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from reinforced.training.run import SUMMARY
+
 RECIPE: dict[str, Any] = {
     "name": "made/sl",
     "data": {"source": "digits"},
@@ -62,7 +64,8 @@ def make_run(tmp_path: Path) -> Make:
         if lines:
             (run / "metrics.jsonl").write_text("".join(lines))
         if finished:
-            (run / "summary.json").write_text(json.dumps({"stopped_early": False, "test_accuracy": 0.75}))
+            figures = {**dict.fromkeys(SUMMARY, 0), "epochs": len(lines), "test_accuracy": 0.75}
+            (run / "summary.json").write_text(json.dumps({**figures, "stopped_early": False}))
         return run
 
     return write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -167,6 +168,9 @@ def test_a_run_is_adopted_by_what_it_trained(done: Path, tmp_path: Path) -> None
     shutil.copytree(found, elsewhere)
     text = (elsewhere / "recipe.yaml").read_text()
     (elsewhere / "recipe.yaml").write_text(text.replace("name: quickstart/sl", "name: mine"))
+    (elsewhere / "environment.json").write_text(
+        re.sub(',\\s*"recipe_sha256": "[0-9a-f]+"', "", (elsewhere / "environment.json").read_text())
+    )
     mine = survey(tmp_path)
     assert mine.run("SL", 1) == elsewhere
     assert mine.run("SL", 0) != elsewhere

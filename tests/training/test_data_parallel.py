@@ -101,6 +101,25 @@ def test_two_processes_train_as_one(
     assert_same_training(tmp_path / "one", run, figures)
 
 
+def test_the_first_process_decides_for_all(
+    recipe_file: Callable[..., Path], fit: Fit, figures: Figures, tmp_path: Path
+) -> None:
+    """The other's own probe says collapse, its own accuracy stop: it would leave the first waiting."""
+    file = recipe_file(
+        model={"name": "user_networks:disagreeing"},
+        phases=[{"epochs": 4}],
+        early_stopping={"patience": 1},
+        probe={"threat": "linf:0.01", "steps": 1, "train_images": 64, "on_collapse": "stop", "select": True},
+    )
+    with torchrun(file, tmp_path / "two") as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.count("epochs, test accuracy") == 1
+    fit(load_recipe(str(file)), tmp_path / "one")
+    assert_same_training(tmp_path / "one", tmp_path / "two", figures)
+    assert len(figures(tmp_path / "one")) > 1
+
+
 def test_an_error_in_the_first_process_ends_all(recipe_file: Callable[..., Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

@@ -108,3 +108,21 @@ def norm(classes: int, shape: Shape) -> nn.Module:
         nn.Conv2d(shape[0], 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(),
         nn.Linear(6 * (shape[1] - 2) * (shape[2] - 2), classes),
     )  # fmt: skip
+
+
+class Disagreeing(nn.Module):
+    """Blind when it is evaluated, in every process but the first, after its first epoch of three updates."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.seen = network, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += self.training
+        logits: Tensor = self.network(x)
+        blind = not self.training and self.seen > 3 and os.environ.get("RANK", "0") != "0"
+        return logits * 0 if blind else logits
+
+
+def disagreeing(classes: int, shape: Shape) -> nn.Module:
+    return Disagreeing(linear(classes, shape))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -13,6 +17,11 @@ from reinforced.cli.diagnose import diagnose
 from reinforced.cli.evaluate import evaluate, verify
 from reinforced.cli.mechanism import indicators, landscape
 from reinforced.cli.policy import import_policy
+from reinforced.cli.publish import export, leaderboard
+from reinforced.cli.report import report
+from reinforced.cli.reproduce import reproduce
+from reinforced.cli.serve import serve
+from reinforced.cli.sweep import sweep
 from reinforced.cli.train import data, list_runs, quickstart, recipe, train
 from reinforced.errors import Interrupted, ReinforcedError
 
@@ -30,10 +39,16 @@ for command in (
     evaluate,
     verify,
     compare,
+    sweep,
+    reproduce,
     diagnose,
     calibrate,
     indicators,
     landscape,
+    report,
+    leaderboard,
+    export,
+    serve,
     data,
     recipe,
 ):
@@ -41,7 +56,7 @@ for command in (
 app.command("runs")(list_runs)
 app.command("import-policy")(import_policy)
 
-_LISTS = ("--threat", "--attacks", "--surrogates", "--curve", "--seeds", "--only")
+_LISTS = ("--threat", "--attacks", "--surrogates", "--curve", "--seeds", "--only", "--table")
 
 
 def _spread(arguments: list[str]) -> list[str]:
@@ -65,10 +80,26 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    _fail("terminated; what is finished is kept: the same command goes on from there", 128 + number)
+
+
+def _fail_by_system(error: OSError) -> NoReturn:
+    if error.filename is not None:
+        _fail(f"{error.filename}: {error.strerror}", 2)
+    # If standard output takes no more, what is left of it would make the interpreter's end fail.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(error, BrokenPipeError):
+        sys.exit(1)  # whoever read it has enough, as click has it
+    _fail(f"{error.strerror} (--debug shows where)", 2)
+
+
 def main() -> NoReturn:
     """The ``reinforced`` command: errors are one line and exit code 2, without a traceback unless --debug."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         code = app(args=_spread(arguments) or ["--help"], prog_name="reinforced", standalone_mode=False) or 0
         if code == 130:  # what typer makes of a KeyboardInterrupt
@@ -81,4 +112,6 @@ def main() -> NoReturn:
             _fail(str(error), error.exit_code)
         if isinstance(error, (ReinforcedError, typer.TyperException)):
             _fail(str(error) if isinstance(error, ReinforcedError) else error.format_message(), 2)
+        if isinstance(error, OSError) and error.strerror:
+            _fail_by_system(error)
         _fail(f"internal: {type(error).__name__}: {error} (--debug shows where)", 1)

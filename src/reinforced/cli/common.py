@@ -26,7 +26,7 @@ TrackOption = Annotated[
     list[str] | None, typer.Option("--track", help="Also keep a tracker: tensorboard, mlflow; repeatable.")
 ]
 TrackToOption = Annotated[
-    Path | None, typer.Option("--track-to", help="Folder of the trackers [default: tracking, beside the run].")
+    Path | None, typer.Option("--track-to", help="Folder of the trackers [default: tracking beside the run].")
 ]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the run directories.")]
 

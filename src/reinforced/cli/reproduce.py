@@ -110,6 +110,6 @@ def _print_costs(costs: list[TableCost]) -> None:
     hours = sum(cost.training + cost.measuring for cost in costs) / 3600
     say(
         f"estimate: {hours:.1f} hours on one process (passes, times the speed of a few steps timed here; "
-        "attacks by the share of images that the study expects to stand); each job counts for the first table "
-        "it is in"
+        "attacks by the share of images that the study expects to stand); each job counts for the first "
+        "table it is in"
     )

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reinforced.cli.common import DataOption, DeviceOption, RunsOption, new_table, percent, say, show
+from reinforced.cli.common import (
+    DataOption,
+    DeviceOption,
+    RunsOption,
+    TrackOption,
+    TrackToOption,
+    new_table,
+    percent,
+    say,
+    show,
+)
 from reinforced.errors import ReinforcedError
 
 if TYPE_CHECKING:
@@ -17,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", seed: int = 0) -> None:
-    """Train SL, RL, SL-adv and RL-adv classifiers on digits, attack them with PGD and AutoAttack."""
+    """Train SL, RL, SL-adv and RL-adv classifiers on digits, attack and judge them, write a report."""
     from rich.console import Console
 
     from reinforced.studies.quickstart import run_quickstart
@@ -39,6 +49,7 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
         "AutoAttack",
         "worst case",
         "95 % interval",
+        "verdict",
         "seconds",
         "passes",
         "run",
@@ -52,6 +63,7 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
             percent(row.autoattack),
             percent(row.robust),
             f"[{row.interval[0]:.1%}, {row.interval[1]:.1%}]",
+            row.verdict,
             f"{row.seconds:.1f}",
             f"{row.passes / 1e6:.2f} M",
             str(row.run),
@@ -60,6 +72,7 @@ def quickstart(runs: RunsOption = Path("runs"), device: DeviceOption = "auto", s
     say(
         f"The first {result.images} test images of digits, {result.threat}: {', '.join(result.attacks)}. "
         "Seconds and passes (network passes over one image: forward 1, full backward 2) are training's.",
+        f"Verdicts are of the quick budget, which cannot say genuine. The whole story: {result.report}",
         "",
         "Next:",
         f"  reinforced runs {runs}",
@@ -88,6 +101,8 @@ def train(
     runs: RunsOption = Path("runs"),
     data: DataOption = None,
     device: DeviceOption = "auto",
+    track: TrackOption = None,
+    track_to: TrackToOption = None,
 ) -> None:
     """Train a recipe into a run directory; the same command again goes on where it stopped.
 
@@ -111,9 +126,13 @@ def train(
     from reinforced.training.device import resolve_device
     from reinforced.training.loop import train as fit
     from reinforced.training.progress import progress_bar
+    from reinforced.training.trackers import Tracking
 
+    tracking = Tracking(track or (), track_to)
     with progress_bar(str(path)) as bar:
-        summary = fit(chosen, path, device=resolve_device(device), data_root=data, reporter=bar)
+        summary = fit(
+            chosen, path, device=resolve_device(device), data_root=data, reporter=bar, tracking=tracking
+        )
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun one process speaks for all
     say(

@@ -9,7 +9,6 @@ import torch
 
 from reinforced.data import Dataset, load
 from reinforced.errors import ReinforcedError
-from reinforced.files import write_json
 from reinforced.models import build
 from reinforced.models.stable_baselines import Policy, read_policy
 from reinforced.training.checkpoint import save_checkpoint
@@ -72,7 +71,7 @@ def import_policy(
             save_checkpoint(directory.weights(which), dict(model.state_dict()), values)
         record = environment(device, "float32", dataset.sha256)
         imported = {"file": file.name, "kind": policy.kind, "stable_baselines3": policy.version}
-        write_json(run / "environment.json", {**record, "imported": imported})
+        directory.write_environment({**record, "imported": imported})
         directory.write_summary(
             {
                 "epochs": 0,

@@ -71,7 +71,8 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
         raise ReinforcedError(
             f"{named} is no run directory; for a network by name give --source and --weights"
         )
-    dataset = load(data, size=size, root=source.root)
+    # Test images only: no split of the training images, which could be impossible, is asked for.
+    dataset = load(data, size=size, root=source.root, validation=0.0)
     rows = torch.arange(min(source.images or len(dataset.test), len(dataset.test)))
     stored, labels = dataset.test.batch(rows)
     images = to_float(stored).contiguous()

@@ -102,6 +102,10 @@ def read_run(path: Path, name: str) -> Trained:
     recipe, rows, summary = directory.recipe, directory.metrics(), directory.summary()
     if [row.get("epoch") for row in rows] != list(range(1, len(rows) + 1)):
         raise ReinforcedError(f"{path / 'metrics.jsonl'}: damaged (not a row an epoch, from 1); restore it")
+    if summary is not None and summary["epochs"] != len(rows):
+        raise ReinforcedError(
+            f"{path / 'metrics.jsonl'}: damaged ({len(rows)} of {summary['epochs']} epochs); restore it"
+        )
     if any("passes" not in row for row in rows):
         raise ReinforcedError(f"{path / 'metrics.jsonl'}: has no passes, so no equal compute; train it again")
     if not rows and summary is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -94,9 +95,11 @@ class Books:
         }
         place.epoch, place.batch, place.epoch_seconds = place.epoch + 1, 0, 0.0
         state.order, state.sums = None, {}
-        probe = recipe.probe
-        if probe is not None and probe.due(place.epoch, self.plan.epochs):
+        probe = recipe.probe if recipe.probe and recipe.probe.due(place.epoch, self.plan.epochs) else None
+        if probe is not None:
             row |= probe.measure(self.kept, train, validation, recipe.seed)
+        row = self._main_process_figures(row)
+        if probe is not None:
             self._guard(probe, row, stretch.phase)
         self._keep_best(row)
         if recipe.early_stopping is not None and self._score(row) is not None:
@@ -115,6 +118,18 @@ class Books:
         sums = torch.stack([self.state.sums[name].float() for name in names])
         totals = self.accelerator.reduce(sums, reduction="sum")
         return dict(zip(names, (totals / images).tolist(), strict=True))
+
+    def _main_process_figures(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row with the main process's figures, which decide alone what every process does.
+
+        Each has batch-norm statistics of its own, so figures of its own; those that decided otherwise would
+        wait for the others for ever.
+        """
+        if self.accelerator.num_processes == 1:
+            return row
+        names = [name for name, value in row.items() if isinstance(value, float)]
+        figures = torch.tensor([row[name] for name in names], dtype=torch.float64, device=self.device)
+        return row | dict(zip(names, broadcast(figures).tolist(), strict=True))
 
     def _guard(self, probe: Probe, row: dict[str, Any], phase: Phase) -> None:
         """Say, and where asked undo, a collapse of the accuracy under PGD on training images."""
@@ -188,6 +203,7 @@ class Books:
 
     def finish(self) -> dict[str, Any]:
         """Test the last weights, and write the summary."""
+        self._keep("last")  # anew: the file may have been damaged since its epoch
         place, test, last = self.state.place, self.dataset.test, self._row_of_last_weights()
         best = self.rows[place.best_epoch - 1]
         summary = {

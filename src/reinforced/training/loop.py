@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from reinforced.data import Dataset, augment, load, place, to_float
 from reinforced.errors import Interrupted, ReinforcedError
-from reinforced.files import write_json
 from reinforced.models import build
 from reinforced.streams import Stream
 from reinforced.training.device import keep_freed_memory, resolve_precision
@@ -31,6 +30,7 @@ from reinforced.training.recipe import Recipe
 from reinforced.training.run import RunDirectory
 from reinforced.training.state import Place, State
 from reinforced.training.step import Stepper, trainee_of
+from reinforced.training.trackers import Tracking, tracked
 
 SAVE_SECONDS = 600.0  # within an epoch, so that long epochs lose little to a crash
 CHECK_BATCHES = 50  # on a GPU, how often to wait for the finite flags; the update was skipped all the same
@@ -43,6 +43,7 @@ def train(
     device: torch.device,
     data_root: Path | None = None,
     reporter: Reporter | None = None,
+    tracking: Tracking | None = None,
 ) -> dict[str, Any]:
     """Train a recipe into a run directory, going on where an earlier process stopped.
 
@@ -52,12 +53,14 @@ def train(
         device: where to compute.
         data_root: folder of data sets, see :func:`reinforced.data.load`.
         reporter: told of progress.
+        tracking: the trackers that are told of each epoch too.
 
     Returns:
         The summary that ``summary.json`` holds.
 
     Raises:
-        ReinforcedError: bad data or settings, a directory in use or of another run, a non-finite loss.
+        ReinforcedError: bad data or settings, a directory in use or of another run, a non-finite loss, a
+            tracker that cannot be written.
         Interrupted: a signal asked to stop; the state is saved.
     """
     directory = RunDirectory(run)
@@ -69,7 +72,8 @@ def train(
         return _train(recipe, directory, device, data_root, Silent(), accelerator)
     with directory.locked():
         directory.prepare(recipe)
-        return _train(recipe, directory, device, data_root, reporter, accelerator)
+        with tracked(reporter, directory, tracking) as told:
+            return _train(recipe, directory, device, data_root, told, accelerator)
 
 
 def _train(
@@ -181,7 +185,7 @@ class Training:
         """Train to the end, or to a signal."""
         if self.accelerator.is_main_process and not self.directory.state.is_file():
             record = environment(self.device, self.state.place.precision, self.dataset.sha256)
-            write_json(self.directory.path / "environment.json", record)
+            self.directory.write_environment(record)
         place = self.state.place
         batch = self.recipe.batch_size
         done = self.plan.steps_before(place.epoch) + place.batch if place.epoch < self.plan.epochs else 0

@@ -1,0 +1,77 @@
+"""What run_all.py makes of its benchmarks; their figures are measured elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+import run_all
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+GIVEN = {"data": None, "robust": None, "run": None, "scratch": "scratch"}
+FINDS = """
+import argparse
+from common import bar, parse
+options = parse(argparse.ArgumentParser())
+print("| a table |")
+bar("ratio", 1.5, ">=1.4", True, [1.3, 1.5, 1.6])
+bar("extra", 2.0, "<1", False)
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A benchmark that finds something, one that fails, one that wants data."""
+    (tmp_path / "finds.py").write_text(FINDS)
+    (tmp_path / "fails.py").write_text("raise SystemExit(3)")
+    monkeypatch.setattr(run_all, "HERE", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS))
+    return {
+        name: {
+            "about": "something",
+            "command": command,
+            "quick": command,
+            "goals": {"ratio": ">=1.4", "rest": "<2"},
+        }
+        for name, command in (
+            ("finds", "finds.py"),
+            ("fails", "fails.py"),
+            ("wants", "finds.py --data {data}"),
+        )
+    }
+
+
+def test_figures_stand_beside_goals_and_nothing_is_invented(suite: dict[str, Any]) -> None:
+    outcomes = {name: run_all.run(entry["command"], GIVEN) for name, entry in suite.items()}
+    assert [one.state for one in outcomes.values()] == [
+        "run", "failed: it ended with 3", "not run: give --data",
+    ]  # fmt: skip
+    text = run_all.page(suite, outcomes, quick=True)
+    head, finds, fails, wants = text.split("\n## ")
+    assert "1 of 6 goals kept, 0 not, 5 not run." in head
+    assert "nothing more" in head
+    assert "| ratio | 1.5 | 1.3 to 1.6 | >=1.4 | yes |" in finds
+    assert "| rest | not run | | <2 | |" in finds
+    assert "| extra | 2 |  | <1 | no |" in finds
+    assert "| a table |" in finds
+    assert "**Failed: it ended with 3.**" in fails
+    assert "| ratio | not run | | >=1.4 | |" in wants
+
+
+def test_a_goal_that_the_benchmark_was_not_held_to_is_said(suite: dict[str, Any]) -> None:
+    found = {"name": "ratio", "figure": 3.0, "goal": ">=2", "kept": True}
+    assert run_all.row("ratio", ">=1.4", found) == "| ratio | 3 |  | >=2 (suite: >=1.4) | yes |"
+
+
+def test_every_benchmark_of_the_suite_is_there() -> None:
+    entries = yaml.safe_load((BENCHMARKS / "suite.yaml").read_text(encoding="utf-8"))
+    for name, entry in entries.items():
+        for command in (entry["command"], entry["quick"]):
+            assert (BENCHMARKS / command.split()[0]).is_file(), name
+        assert entry["goals"], name
