@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common import bar, machine, spread
+from common import bar, machine, parse, spread
 from crash_evaluate import crash_evaluate
 from reinforced.training.checkpoint import load_checkpoint, weights_hash
 
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--what", choices=["train", "evaluate"], default="train")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parse(parser)
     if options.what == "evaluate":
         crash_evaluate(options.kills, options.seed)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +118,11 @@ def _read(path: Path) -> _Read:
         tuple(reader.lines(path / "metrics.jsonl")),
         reader.json(path / "summary.json", needed=True),
     )
-    if epochs and len(epochs) < number(summary, "epochs"):
+    if len(epochs) < number(summary, "epochs"):
         reader.missing(path / "metrics.jsonl", f"has {len(epochs)} of {summary['epochs']} epochs")
+    began_with = text(environment, "recipe_sha256")
+    if recipe and began_with not in ("", hashlib.sha256((path / "recipe.yaml").read_bytes()).hexdigest()):
+        reader.missing(path / "recipe.yaml", "changed since the run began")
     same = identity(text(environment, "data_sha256"), settings(recipe)) if recipe and epochs else str(path)
     return _Read(path, reader, recipe, environment, summary, epochs, same)
 

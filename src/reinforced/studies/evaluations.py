@@ -104,14 +104,18 @@ def verify_folder(folder: Path, device: torch.device) -> Verification:
             f"{folder} does not say which model it is of (evaluated from Python?); call "
             "reinforced.evaluation.verify.verify with the model and its images"
         )
-    values = json.loads(file.read_text(encoding="utf-8"))
-    values.pop("classes", None)
-    named, home = values.pop("named"), (folder.resolve() / "../../..").resolve()
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        values.pop("classes", None)
+        named, home = values.pop("named"), (folder.resolve() / "../../..").resolve()
+        for key in ("weights", "root"):
+            values[key] = Path(values[key]) if values[key] else None
+        source = Source(**values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ReinforcedError(f"{file}: damaged; evaluate again to write it again") from None
     if (home / "recipe.yaml").is_file():
         named = str(home)  # RUN/evaluations/THREAT/NAME: the run may have been moved since
-    for key in ("weights", "root"):
-        values[key] = Path(values[key]) if values[key] else None
-    subject = load_subject(named, Source(**values), device, folder)
+    subject = load_subject(named, source, device, folder)
     found = verify(folder, subject.model, subject.images, subject.labels)
     write_json(
         folder / "verification.json",

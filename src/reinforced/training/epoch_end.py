@@ -57,6 +57,11 @@ class Books:
                 f"{self.directory.path / 'metrics.jsonl'} has {len(self.rows)} of {done} epochs; "
                 "restore it, or delete the run directory to start over"
             )
+        if not all({"epoch", "train_accuracy", "validation_accuracy"} <= row.keys() for row in self.rows):
+            raise ReinforcedError(
+                f"{self.directory.path / 'metrics.jsonl'}: corrupt (a row lacks its accuracies); restore it, "
+                "or delete the run directory to start over"
+            )
 
     @property
     def kept(self) -> nn.Module:

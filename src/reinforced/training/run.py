@@ -20,6 +20,19 @@ from reinforced.training.plan import plan
 from reinforced.training.recipe import Recipe
 from reinforced.training.recipes import recipe_yaml, validate_recipe
 
+SUMMARY = (
+    "epochs",
+    "stopped_early",
+    "validation_accuracy",
+    "best_validation_accuracy",
+    "best_epoch",
+    "test_accuracy",
+    "test_images",
+    "passes",
+    "seconds",
+)
+"""What ``summary.json`` holds of every finished run."""
+
 
 class RunDirectory:
     """Paths and plain files of one run.
@@ -146,10 +159,13 @@ class RunDirectory:
             return None
         try:
             summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
+            missing = next((name for name in SUMMARY if name not in summary), "")
+        except (ValueError, TypeError):
+            missing = "JSON"
+        if missing:
             raise ReinforcedError(
-                f"{file}: corrupt (not JSON); delete it and resume the run to write it again"
-            ) from None
+                f"{file}: corrupt (no {missing}); delete it and resume the run to write it again"
+            )
         return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reinforced.attacks.threat import ThreatModel
 from reinforced.files import atomic, write_json
 from reinforced.studies.sweep.study import Diagnose, Entry, Evaluate, Study
+from reinforced.training.run import SUMMARY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +46,7 @@ def to_do(study: Study, entry: Entry) -> list[str]:
     if study.evaluate is not None:
         for threat in study.evaluate.budgets():
             record = evaluation_of(study.evaluate, entry, threat, study.checkpoint)
-            if record is None or record["incomplete"]:
+            if record is None or record.get("incomplete") is not False:
                 steps.append(f"evaluate {threat}")
     if study.diagnose is not None and diagnosis_of(study.diagnose, entry, study.checkpoint) is None:
         steps.append("diagnose")
@@ -187,7 +188,8 @@ def _evaluated(record: Mapping[str, Any] | None) -> Row:
 
 
 def _summary(entry: Entry) -> dict[str, Any] | None:
-    return _read(entry.run / "summary.json") if (entry.run / "recipe.yaml").is_file() else None
+    found = _read(entry.run / "summary.json") if (entry.run / "recipe.yaml").is_file() else None
+    return found if found is not None and all(name in found for name in SUMMARY) else None
 
 
 def _records(run: Path, pattern: str) -> Iterator[tuple[dict[str, Any], Path]]:
@@ -203,7 +205,7 @@ def _read(file: Path) -> dict[str, Any] | None:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return values
+    return values if isinstance(values, dict) else None
 
 
 def _error_file(folder: Path, entry: Entry) -> Path:
