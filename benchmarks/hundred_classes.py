@@ -41,7 +41,8 @@ from reinforced.training.plan import plan
 from reinforced.training.recipes import load_recipe
 
 CLASSES = 100
-PER_CLASS = 10  # the fewest of which a tenth is held out
+PER_CLASS = 3  # training images, one of them held out
+HELD_OUT = 1 / PER_CLASS
 GRAIN = 8  # side of the noise, px
 CPU = torch.device("cpu")
 PASSES = 3  # of a supervised step, an image
@@ -89,24 +90,25 @@ def walk(name: str, folder: Path, *, epochs: int, images: int) -> None:
     """All the way; prints a line a step."""
     made = SETS[name]
     write_layout(folder / name, made)
-    dataset = load(name, root=folder)
+    dataset = load(name, root=folder, validation=HELD_OUT)
     print(f"{name}: layout read, {len(dataset.classes)} classes of {tuple(dataset.train.shape)}", flush=True)
     npz = folder / f"{name}.npz"
     save_npz(dataset, npz)
-    again = load(f"npz:{npz}")
+    again = load(f"npz:{npz}", validation=HELD_OUT)
     everything = len(dataset.train) + len(dataset.validation)
     assert len(again.train) + len(again.validation) == everything == PER_CLASS * CLASSES
     print(f"{name}: npz written and read, {npz.stat().st_size / 1e6:.1f} MB", flush=True)
     recipe = load_recipe(
         f"zou2026/{name}-rl-expected",
         overrides=[
-            *(
-                f"data.source=npz:{npz}",
-                "data.size=null",
-                "model.name=tiny",
-                "batch_size=32",
-            ),
-            *("optimizer.lr=1e-2", f"phases.0.epochs={epochs}", "data.augment={}"),
+            f"data.source=npz:{npz}",
+            "data.size=null",
+            f"data.validation={HELD_OUT}",
+            "data.augment={}",
+            "model.name=tiny",
+            "batch_size=32",
+            "optimizer.lr=1e-2",
+            f"phases.0.epochs={epochs}",
             "phases.0.objective={kind: cross_entropy}",
         ],
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from reinforced import cli
 from reinforced.evaluation.identity import model_sha256
@@ -40,6 +41,24 @@ def runs(trained: Path, tmp_path: Path) -> Path:
     """A folder with the trained run in it, called ``sl``."""
     shutil.copytree(trained, tmp_path / "runs" / "sl")
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def rewritten(runs: Path) -> Callable[..., Path]:
+    """Gives the run another recipe, as if it had begun with it."""
+    run = runs / "sl"
+
+    def rewrite(**changes: dict[str, Any] | str) -> Path:
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+        for key, value in changes.items():
+            recipe[key] = {**recipe[key], **value} if isinstance(value, dict) else value
+        (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        facts = json.loads((run / "environment.json").read_text())
+        del facts["recipe_sha256"]
+        (run / "environment.json").write_text(json.dumps(facts))
+        return run
+
+    return rewrite
 
 
 @pytest.fixture

@@ -64,12 +64,11 @@ def test_the_robustbench_record(runs: Path, evaluated: Evaluated, judged: Callab
     assert record["authors"] is None
 
 
-def test_no_folder_of_this_machine_is_told(runs: Path, evaluated: Evaluated) -> None:
+def test_no_folder_of_this_machine_is_told(
+    runs: Path, evaluated: Evaluated, rewritten: Callable[..., Path]
+) -> None:
     evaluated()
-    file = runs / "sl" / "recipe.yaml"
-    recipe = yaml.safe_load(file.read_text())
-    recipe["data"]["source"], recipe["model"]["weights"] = "npz:/secret/mine.npz", "/secret/first.pth"
-    file.write_text(yaml.safe_dump(recipe))
+    rewritten(data={"source": "npz:/secret/mine.npz"}, model={"weights": "/secret/first.pth"})
     found = export(runs / "sl", runs / "out")
     assert yaml.safe_load((found.folder / "recipe.yaml").read_text())["data"]["source"] == "npz:mine.npz"
     for name in found.files:
@@ -149,13 +148,12 @@ def test_changed_weights_are_refused(runs: Path, evaluated: Evaluated) -> None:
         reinforced.load_exported(folder)
 
 
-def test_hostile_names_are_text_on_the_card(runs: Path, evaluated: Evaluated) -> None:
+def test_hostile_names_are_text_on_the_card(
+    runs: Path, evaluated: Evaluated, rewritten: Callable[..., Path]
+) -> None:
     evaluated()
     hostile = "a: [b]\n---\n<script>alert(1)</script> `" + "x" * 10_000
-    file = runs / "sl" / "recipe.yaml"
-    recipe = yaml.safe_load(file.read_text())
-    recipe["name"] = recipe["source"] = hostile
-    file.write_text(yaml.safe_dump(recipe))
+    rewritten(name=hostile, source=hostile)
     folder = export(runs / "sl", runs / "out").folder
     text = (folder / "README.md").read_text()
     assert "<script" not in text.replace("\\<", "")
