@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,12 @@ def made() -> Record:
 def test_the_committed_page_comes_from_the_committed_records() -> None:
     page, folder = DOCS / "study.md", DOCS / "study"
     assert write_page(DOCS / "study.md.j2", read_records(folder), page, folder) == page.read_text()
+
+
+def test_every_drawing_that_the_page_names_is_there() -> None:
+    named = re.findall(r"!\[.*?\]\((.*?)\)", (DOCS / "study.md").read_text())
+    assert [name for name in named if not (DOCS / name).is_file()] == []
+    assert sorted((DOCS / "study").glob("*.svg")) == sorted(DOCS / name for name in named)
 
 
 def test_a_cell_a_difference_and_a_published_figure() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reinforced.errors import ReinforcedError, did_you_mean
+from reinforced.studies.reproduce.drawings import figure_of
 from reinforced.studies.reproduce.ledger import answer, difference, evidence
 from reinforced.studies.reproduce.records import NOT_RUN, Record
 from reinforced.studies.reproduce.words import cell_text, figure, span_text
@@ -101,8 +102,7 @@ class Book:
         if not self.has(name):
             return NOT_RUN
         table = self._table(name, number)
-        cells = [self._cell(name, row, one["id"]) for row in table["rows"] for one in table["columns"]]
-        if all(cell["state"] == NOT_RUN for cell in cells):
+        if figure_of(self._records[name], table, number) is None:  # then `draw` writes no file
             return f"Drawing: {NOT_RUN}."
         return f"![{table['title']}]({self._where}/{name}-{number}.svg)"
 
