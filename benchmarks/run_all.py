@@ -1,11 +1,14 @@
 """Run the benchmarks of suite.yaml one after the other and write what they found beside each goal.
 
 Each is a process of its own; one that fails is said to have failed, and the next begins. A figure is what its
-benchmark measured just now: what was not run, or needs an option that is not given, is written as not run.
-`--quick` uses tiny settings, to see that everything works; its figures mean nothing, as the page then says.
+benchmark measured: what was not run, or needs an option that is not given, is written as not run. What
+`--only` leaves out keeps what an earlier call found, which lies beside the page in a JSON file, with its
+machine and versions. `--quick` uses tiny settings, to see that everything works; its figures mean nothing,
+as the page then says.
 
     OMP_NUM_THREADS=1 python benchmarks/run_all.py --data FOLDER --robust RUN --run RUN
-    python benchmarks/run_all.py --only data_parallel golden --quick -o quick.md
+    python benchmarks/run_all.py --only data_parallel golden
+    python benchmarks/run_all.py --quick -o quick.md
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +35,11 @@ PAGE = HERE.parent / "docs" / "results" / "benchmarks.md"
 
 @dataclass
 class Outcome:
-    """What became of a benchmark: its state in words, what it printed, its figures by name."""
+    """What became of a benchmark: its state in words, where it ran, what it printed, its figures by name."""
 
     state: str
     command: str = ""
+    machine: str = ""
     printed: str = ""
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -50,19 +54,31 @@ def main() -> None:
     parser.add_argument("--data", help="folder that holds cifar10-lossless-6k.npz")
     parser.add_argument("--robust", help="run directory of an adversarially trained CIFAR-10 network")
     parser.add_argument("--run", help="run directory of a trained CIFAR-10 network, for the landscape")
-    parser.add_argument("-o", "--out", type=Path, default=PAGE)
+    parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu", help="cpu bears a busy machine")
+    parser.add_argument("-o", "--out", type=Path, default=PAGE, help="page; its JSON file lies beside it")
     options = parser.parse_args()
-    outcomes: dict[str, Outcome] = {}
+    if options.quick and options.out == PAGE:
+        parser.error("--quick measures nothing: give another page with -o")
+    outcomes = known(options.out.with_suffix(".json"))
     with tempfile.TemporaryDirectory() as scratch:
-        given = {"data": options.data, "robust": options.robust, "run": options.run, "scratch": scratch}
-        for name, entry in suite.items():
+        given = {name: getattr(options, name) for name in ("data", "robust", "run", "clock")}
+        for name in options.only:
+            entry = suite[name]
             command = entry["quick" if options.quick else "command"]
-            outcomes[name] = run(command, given) if name in options.only else Outcome("not run")
+            outcomes[name] = run(command, {**given, "scratch": scratch})
             print(f"{name}: {outcomes[name].state}", flush=True)
+            stored = {one: asdict(outcome) for one, outcome in outcomes.items()}
+            write_text(options.out.with_suffix(".json"), json.dumps(stored, indent=1) + "\n")
             write_text(options.out, page(suite, outcomes, quick=options.quick))
-    failed = [name for name, outcome in outcomes.items() if outcome.state.startswith("failed")]
+    failed = [name for name in options.only if outcomes[name].state.startswith("failed")]
     print(f"{options.out}; failed: {', '.join(failed) or 'none'}")
     sys.exit(1 if failed else 0)
+
+
+def known(file: Path) -> dict[str, Outcome]:
+    """What earlier calls found."""
+    stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {name: Outcome(**outcome) for name, outcome in stored.items()}
 
 
 def run(command: str, given: dict[str, str | None]) -> Outcome:
@@ -87,12 +103,12 @@ def run(command: str, given: dict[str, str | None]) -> Outcome:
     state = "run" if done.returncode == 0 else f"failed: it ended with {done.returncode}"
     printed = "\n".join(line for line in done.stdout.splitlines() if not line.startswith("BAR "))
     figures = {one["name"]: one for one in found}
-    return Outcome(state, f"python benchmarks/{command}", printed.strip(), figures)
+    return Outcome(state, f"python benchmarks/{command}", machine(), printed.strip(), figures)
 
 
 def page(suite: dict[str, dict[str, Any]], outcomes: dict[str, Outcome], *, quick: bool) -> str:
     """The Markdown of what is known so far."""
-    parts = ["# Benchmarks", "", f"Written by `python benchmarks/run_all.py`; {machine()}.", ""]
+    parts = ["# Benchmarks", "", "Written by `python benchmarks/run_all.py`.", ""]
     parts += [tally(suite, outcomes), ""]
     if quick:
         parts += ["Quick settings: these figures show that the benchmarks work, nothing more.", ""]
@@ -100,7 +116,7 @@ def page(suite: dict[str, dict[str, Any]], outcomes: dict[str, Outcome], *, quic
         outcome = outcomes.get(name, Outcome("not run"))
         parts += [f"## {name}", "", f"{entry['about'][0].upper()}{entry['about'][1:]}.", ""]
         if outcome.command:
-            parts += [f"`{outcome.command}`", ""]
+            parts += [f"`{outcome.command}`", "", outcome.machine, ""]
         if outcome.state != "run":
             parts += [f"**{outcome.state[0].upper()}{outcome.state[1:]}.**", ""]
         parts += ["| figure | value | range | goal | kept |", "| --- | --- | --- | --- | --- |"]

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import run_all
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-GIVEN = {"data": None, "robust": None, "run": None, "scratch": "scratch"}
+GIVEN = {"data": None, "robust": None, "run": None, "clock": "cpu", "scratch": "scratch"}
 FINDS = """
 import argparse
 from common import bar, parse
@@ -62,6 +62,26 @@ def test_figures_stand_beside_goals_and_nothing_is_invented(suite: dict[str, Any
     assert "| a table |" in finds
     assert "**Failed: it ended with 3.**" in fails
     assert "| ratio | not run | | >=1.4 | |" in wants
+
+
+def test_what_is_left_out_keeps_what_an_earlier_call_found(
+    suite: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_all, "SUITE", tmp_path / "suite.yaml")
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
+    page = tmp_path / "page.md"
+
+    def call(name: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["run_all.py", "--only", name, "-o", str(page)])
+        with pytest.raises(SystemExit) as ended:
+            run_all.main()
+        return int(str(ended.value))
+
+    assert [call("finds"), call("fails")] == [0, 1]
+    text = page.read_text()
+    assert "| ratio | 1.5 | 1.3 to 1.6 | >=1.4 | yes |" in text
+    assert "**Failed: it ended with 3.**" in text
+    assert text.count("machine: ") == 2
 
 
 def test_a_goal_that_the_benchmark_was_not_held_to_is_said(suite: dict[str, Any]) -> None:
