@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from injections.commands import call
+from injections.commands import call, forked
 from injections.tally import Tally
 from injections.workshop import CPU, DIAGNOSE, EVALUATE, SWEEP, TRAIN, Job, Workshop
 
@@ -116,7 +116,7 @@ class Damage:
                 folder = self.shop.copy("sweep")
                 content = (folder / name).read_bytes()
                 (folder / name).write_bytes(content[: len(content) // 2] if damaged else b"")
-                said = call(*SWEEP.command(folder))
+                said = forked(*SWEEP.command(folder))
                 accepted = self.shop.same(SWEEP, folder) if said.code == 0 else ""
                 self.tally.note("truncated file", f"{name} {what}: sweep", said, accepted=accepted)
                 self.shop.discard(folder)

@@ -61,7 +61,7 @@ def _interrupt(shop: Workshop, tally: Tally, name: str, sign: str, wait: int) ->
 def interrupt_calibration(shop: Workshop, tally: Tally) -> None:
     """Signals while the first base trains; it must then be the one that undisturbed training gives."""
     folder = shop.root / "calibration"
-    command = ("calibrate", "--folder", folder, "--seeds", "0", "--only", "supervised", "--budget", "quick")
+    command = ("calibrate", "--folder", folder, "--seeds", "0", "--only", "sl", "--budget", "quick")
 
     def rows() -> int:
         """Epochs of the base so far."""

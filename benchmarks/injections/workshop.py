@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from injections.commands import Said, call
+from injections.commands import Said, call, forked
 from reinforced.errors import ReinforcedError
 from reinforced.studies.sweep.records import identity
 from reinforced.training.checkpoint import weights_hash
@@ -150,7 +150,9 @@ class Workshop:
         return "" if found == self.expected[job.name] else f"another result of {job.name}"
 
     def _finish(self, job: Job, run: Path) -> None:
-        self._must(call(*job.command(run)), job.name)
+        # A sweep measures with several threads: done here, it would leave a pool that later forks wait for.
+        said = forked(*job.command(run)) if job is SWEEP else call(*job.command(run))
+        self._must(said, job.name)
         self.expected[job.name] = job.result(run)
 
     def _must(self, said: Said, name: str) -> None:

@@ -117,6 +117,17 @@ def test_the_folder_of_another_diagnosis_is_refused(data: Data, tmp_path: Path, 
         judged(given, model, out=tmp_path, **({change: others[change]} if change in others else {}))
 
 
+def test_a_model_that_fails_under_a_check_leaves_it_open(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("one of the variables\nhas been modified")
+
+    monkeypatch.setattr(LossSaturation, "measure", fail)
+    found = judged(data)
+    (left_open,) = (finding for finding in found.findings if finding.check == "loss_saturation")
+    assert (left_open.fired, left_open.grade) == (True, "failed control")
+    assert "RuntimeError: one of the variables has been modified" in left_open.message
+
+
 def test_a_damaged_folder_is_named(data: Data, tmp_path: Path) -> None:
     (tmp_path / "setup.json").write_text("{", encoding="utf-8")
     with pytest.raises(ReinforcedError, match="damaged"):

@@ -29,7 +29,7 @@ def test_the_folder_is_the_model(runs: Path, evaluated: Evaluated) -> None:
     by_name = build(
         "tiny", shape=(1, 8, 8), classes=10, weights=found.folder / "model.safetensors", normalize="digits"
     )
-    assert torch.equal(by_name.eval()(images), model(images))
+    torch.testing.assert_close(by_name.eval()(images), model(images))  # its weights are laid out otherwise
 
 
 def test_the_card_holds_the_figures(runs: Path, evaluated: Evaluated, judged: Callable[..., None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -128,7 +129,8 @@ def test_killed_and_resumed_it_gives_the_same_records(done: Path, tmp_path: Path
     runs, records = tmp_path / "runs", tmp_path / "study"
     at = "table 9.1: RL, seed 0: fgsm@2: verifying"
     words = [sys.executable, "-c", KILLED, str(runs), str(records), at, str(Path(__file__).parent)]
-    died = subprocess.run(words, check=False, capture_output=True)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as here: sums of several round otherwise
+    died = subprocess.run(words, check=False, capture_output=True, env=one_thread)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     left = cells_of(record_in(records))
     assert left["SL", "fgsm@1"] == {"row": "SL", "column": "fgsm@1", "state": NOT_RUN}  # one seed is not two

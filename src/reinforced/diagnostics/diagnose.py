@@ -259,7 +259,11 @@ def _examine(case: Case, kept: Kept, told: Told) -> list[Finding]:
         stored = kept.finding(check.name)
         if stored is None:
             known, before = set(case.examples), case.passes
-            finding = replace(check.measure(case), passes=case.passes - before)
+            try:
+                found = check.measure(case)
+            except RuntimeError as error:  # torch's own, from a model that bears less than attacks ask of it
+                found = check.failed(error)
+            finding = replace(found, passes=case.passes - before)
             fresh = {row: image for row, image in case.examples.items() if row not in known}
             kept.keep_finding(finding, fresh, tuple(case.images.shape[1:]))
         else:

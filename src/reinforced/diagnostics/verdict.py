@@ -182,8 +182,11 @@ def _witness(findings: Sequence[Finding], loss: Share) -> str:
 
 
 def _cause(findings: Sequence[Finding]) -> str:
-    # A mechanism says why; a failed control only that something is wrong.
-    causes = [f for grade in ("mechanism", "failed control") for f in ranked(findings) if f.grade == grade]
+    # A mechanism says why; a failed control only that something is wrong. Checks stand in the order in which
+    # one explains the next: a gradient that is no slope, say, upsets whatever is computed from it.
+    causes = [
+        f for grade in ("mechanism", "failed control") for f in findings if f.fired and f.grade == grade
+    ]
     return f" Cause: {causes[0].message}" if causes else " No cause was identified."
 
 

@@ -19,6 +19,7 @@ from reinforced.models.cnn6_small import cnn6_small
 from reinforced.models.dry_run import dry_run
 from reinforced.models.keras_cnn import keras_cnn
 from reinforced.models.layers import Shape
+from reinforced.models.layout import channels_last
 from reinforced.models.mlp import mlp
 from reinforced.models.preact_resnet import preact_resnet18
 from reinforced.models.resnet import resnet18_cifar
@@ -28,7 +29,7 @@ from reinforced.models.user import user_network
 from reinforced.models.weights import load_weights
 from reinforced.models.wide_resnet import wide_resnet28_10, wide_resnet34_10
 
-__all__ = ["Classifier", "build", "load_weights", "names"]
+__all__ = ["Classifier", "build", "channels_last", "load_weights", "names"]
 
 _BUILT_IN: dict[str, Callable[[Shape, int], nn.Module]] = {
     "alicnn": alicnn,

@@ -10,7 +10,7 @@ from torch import nn
 
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.identity import model_sha256
-from reinforced.models import build
+from reinforced.models import build, channels_last
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -47,7 +47,7 @@ def load_exported(folder: str | Path, *, network: str | None = None) -> nn.Modul
     ).eval()
     if model_sha256(model) != config["model_sha256"]:
         raise ReinforcedError(f"{folder / WEIGHTS}: not the weights that were exported; get the folder again")
-    return model
+    return channels_last(model, (channels, height, width), len(config["classes"]))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -289,7 +289,8 @@ def _scene_axis(axis: Axis) -> Json:
 def _categories(names: Sequence[str]) -> Json:
     # Positions, not names: Plotly would merge those that are alike once they are shortened.
     shown = {"tickvals": list(range(len(names))), "ticktext": [escaped(name) for name in names]}
-    return {"tickmode": "array", **shown, "showgrid": False}
+    # By default the last label vanishes from a narrow page.
+    return {"tickmode": "array", **shown, "showgrid": False, "ticklabeloverflow": "allow"}
 
 
 def _base() -> Json:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reinforced.data import load, to_float
 from reinforced.errors import ReinforcedError
-from reinforced.models import build
+from reinforced.models import build, channels_last
 from reinforced.training.run import RunDirectory, load_model
 
 
@@ -88,6 +88,7 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
             weights=source.weights,
             normalize=source.normalize,
         )
+        model = channels_last(model, dataset.test.shape, len(dataset.classes))
     folder = path / "evaluations" if is_run else out / named.replace(":", "-").replace("/", "-")
     name = path.name if is_run else named
     return Subject(name, model.eval().to(device), images, labels, dataset.classes, folder, source.checkpoint)

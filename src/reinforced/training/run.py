@@ -184,7 +184,7 @@ def load_model(run: Path, *, which: str | int = "last") -> nn.Module:
     Raises:
         ReinforcedError: no run there, no such weights yet, or a corrupt file.
     """
-    from reinforced.models import build  # noqa: PLC0415 - listing runs needs no network code
+    from reinforced.models import build, channels_last  # noqa: PLC0415 - listing runs needs no network code
 
     directory = RunDirectory(run)
     recipe, file = directory.recipe, directory.weights(str(which))
@@ -205,7 +205,7 @@ def load_model(run: Path, *, which: str | int = "last") -> nn.Module:
         raise ReinforcedError(
             f"{file} does not fit {recipe.model.name}: has its code changed since?"
         ) from None
-    return model.eval()
+    return channels_last(model, (channels, height, width), len(values["classes"])).eval()
 
 
 def default_run(recipe: Recipe, runs: Path) -> Path:

@@ -101,3 +101,36 @@ def test_a_false_gradient_is_bridged(
     found = BPDA().measure(case_for(nn.Sequential(Reversed(), model_named("plain")).eval()))
     assert found.figures["parts"] == "module '0'"
     assert int(found.figures["identity"] or 0) > 20
+
+
+def test_a_model_that_bears_no_bridge_is_still_attacked(
+    case_for: Callable[..., Case], model_named: Callable[[str], nn.Module]
+) -> None:
+    """Its backward pass runs a network of its own, from whose input a bridge within would cut it off."""
+
+    class Misdirecting(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, model: nn.Module, other: nn.Module) -> Tensor:
+            ctx.x = x.detach().requires_grad_()
+            with torch.enable_grad():
+                ctx.out = other(ctx.x)
+            logits: Tensor = model(x)
+            return logits
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+            return *torch.autograd.grad(ctx.out, ctx.x, gradient, retain_graph=True), None, None
+
+    class Misdirected(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.other = model_named("plain"), model_named("pgd")
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = Misdirecting.apply(x, self.model, self.other)
+            return out
+
+    found = BPDA().measure(case_for(Misdirected().eval()))
+    assert found.figures["parts"] != ""
+    assert "identity" not in found.figures
+    assert "averaged" in found.figures

@@ -64,6 +64,13 @@ class Check(Component):
         """It could not be run."""
         return Finding(self.name, None, reason)
 
+    def failed(self, error: Exception) -> Finding:
+        """The model's own code failed under it: what it would have shown is open, and the claim with it."""
+        said = " ".join(str(error).split())[:160]
+        return self.fires(
+            "failed control", f"The model failed under this check: {type(error).__name__}: {said}."
+        )
+
 
 def counted(count: int, noun: str) -> str:
     """``1 image``, ``2 images``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from reinforced.diagnostics.bridges import bridges
 from reinforced.diagnostics.case import Case
 from reinforced.diagnostics.checks.base import Check, listed
 from reinforced.diagnostics.findings import Finding
-from reinforced.diagnostics.standin import Bridged, Smoothed, Wrapped
+from reinforced.diagnostics.standin import Bridge, Bridged, Smoothed, Wrapped
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
 
@@ -106,14 +107,27 @@ class BPDA(Check):
             chosen, spent = bridges(case.model, images, moved, case.seed)
             case.passes += spent
             lost = [bridge for bridge in chosen if bridge.lost]
-            if chosen:
+            if self._bears(case.model, chosen, images):
                 found["identity"] = Bridged(case.model, chosen)
             # A gradient that is false in single points may be true on average: only lost ones are replaced.
-            inner = Bridged(case.model, lost) if lost else case.model
-            wanted = case.budget != "quick" or len(lost) < len(chosen)
+            inner = Bridged(case.model, lost) if self._bears(case.model, lost, images) else case.model
+            unbridged = bool(chosen) and "identity" not in found
+            wanted = case.budget != "quick" or len(lost) < len(chosen) or unbridged
             if wanted or self._jumps(case, inner, images, moved, labels):
                 found["averaged"] = Smoothed(inner, case.threat, self.radius, draws)
         return found, [bridge.name for bridge in chosen], any(bridge.lost for bridge in chosen)
+
+    def _bears(self, model: nn.Module, chosen: Sequence[Bridge], images: Tensor) -> bool:
+        """Whether there are bridges, and none cuts what the model's own backward pass goes through."""
+        if not chosen:
+            return False
+        x = images[:1].clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                torch.autograd.grad(Bridged(model, chosen)(x).sum(), x)
+        except RuntimeError:
+            return False
+        return True
 
     def _jumps(self, case: Case, model: nn.Module, images: Tensor, moved: Tensor, labels: Tensor) -> bool:
         """Whether gradients of neighbours within ``radius`` epsilon point elsewhere."""
