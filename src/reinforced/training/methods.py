@@ -30,23 +30,37 @@ def identity(data_sha256: str, own: Mapping[str, Any]) -> str:
 
 
 def labels(firsts: Sequence[Called]) -> list[str]:
-    """A recipe's name and, among methods of one name, the settings that differ."""
+    """A recipe's name and, among methods of one name, the settings that differ: ``objective=ppo``.
+
+    A component's own settings are compared with those of its kind alone.
+    """
     found = []
     for one in firsts:
         same = [other.settings for other in firsts if other.recipe == one.recipe]
-        keys = dict.fromkeys(key for values in same for key in values)
-        differing = [
-            key
-            for key in keys
-            if any(values.get(key, _NONE) != one.settings.get(key, _NONE) for values in same)
+        told = [
+            f"{_brief(key, same)}={_plain(value)}"
+            for key, value in one.settings.items()
+            if any(other.get(key, _NONE) != value for other in same if _alike(key, one.settings, other))
         ]
-        told = [f"{key}={_plain(one.settings[key])}" for key in differing if key in one.settings]
         more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
         found.append(" ".join([one.recipe, *told[:SHOWN], *more]))
     return [
         label if found.count(label) == 1 else f"{label} ({one.run})"
         for label, one in zip(found, firsts, strict=True)
     ]
+
+
+def _alike(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both have components of one kind wherever the key lies within."""
+    parts = key.split(".")
+    kinds = [".".join([*parts[:depth], "kind"]) for depth in range(1, len(parts))]
+    return all(kind == key or one.get(kind, _NONE) == other.get(kind, _NONE) for kind in kinds)
+
+
+def _brief(key: str, same: Sequence[Mapping[str, Any]]) -> str:
+    """Without the phase where there is but one, and without ``kind``."""
+    one_phase = not any(name.startswith("phases.1.") for values in same for name in values)
+    return (key.removeprefix("phases.0.") if one_phase else key).removesuffix(".kind")
 
 
 _NONE = object()
