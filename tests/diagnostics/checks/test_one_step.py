@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from curves import DROWNED, VALLEY, Curves, grey_case  # type: ignore[import-not-found]
 from defences import case_of, model_of  # type: ignore[import-not-found]
+from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.one_step import OneStep
 
@@ -36,3 +37,21 @@ def test_an_ordinary_model_loses_more_to_many_steps() -> None:
     finding = OneStep().measure(case_of(model_of("plain")))
     assert finding.grade != "failed control"
     assert int(str(finding.figures["many"])) > int(str(finding.figures["one_step"]))
+
+
+def test_noise_alone_is_no_failed_control() -> None:
+    """Judged by single draws, PGD keeps what was misclassified by chance, and FGSM breaks more images."""
+
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model_of("pgd")
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.model(x + 0.35 * torch.randn_like(x))
+            return logits
+
+    case = case_of(Noisy().eval())
+    assert case.checked.randomised
+    assert OneStep(draws=1).measure(case).grade == "failed control"
+    assert OneStep().measure(case).grade != "failed control"
