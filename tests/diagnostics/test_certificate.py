@@ -66,6 +66,29 @@ def test_of_a_half_space_no_radius_is_beyond_the_border() -> None:
     assert torch.equal(found.radii, certificates(Side(), images, 0.25, seed=0, samples=500).radii)
 
 
+def test_the_noise_is_each_images_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Watched(Side):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return super().forward(x)
+
+    images = torch.full((5, 1, 2, 3), 0.5)
+    images[:, 0, 0, 0] += torch.linspace(0.05, 0.3, 5)
+    found = certificates(Watched(), images, 0.25, seed=3, samples=200)
+    assert max(sizes) == 64
+    fewer = certificates(Side(), images[:2], 0.25, seed=3, samples=200)
+    assert torch.equal(fewer.radii, found.radii[:2])
+    monkeypatch.setattr("reinforced.diagnostics.certificate.CHUNK", 7)
+    again = certificates(Side(), images, 0.25, seed=3, samples=200)
+    assert torch.equal(again.radii, found.radii)
+    assert torch.equal(again.classes, found.classes)
+    # The same pixels in another row meet other noise.
+    alike = certificates(Side(), images[:1].expand(8, -1, -1, -1), 0.25, seed=3, samples=200)
+    assert len(set(alike.radii.tolist())) > 1
+
+
 def test_a_witness_inside_defeats_a_certificate() -> None:
     found = Certificates(torch.tensor([0, 1, 1, 0]), torch.tensor([0.6, 0.6, 0.3, math.inf]))
     labels = torch.tensor([0, 1, 1, 1])

@@ -87,13 +87,13 @@ def test_a_second_call_does_nothing_new_and_says_the_same(
     first = judged(data, model, out=tmp_path)
     written = (tmp_path / "verdict.json").read_bytes()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
-    assert len(made) == 3
+    assert len(made) == 5
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("attacked again")
 
     monkeypatch.setattr("reinforced.diagnostics.case.run_attack", never)
-    monkeypatch.setattr(module, "run_attack", never)
+    monkeypatch.setattr("reinforced.diagnostics.reproduction.run_attack", never)
     assert judged(data, model, out=tmp_path) == first
     assert (tmp_path / "verdict.json").read_bytes() == written
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")} == made
@@ -126,6 +126,18 @@ def test_a_model_that_fails_under_a_check_leaves_it_open(data: Data, monkeypatch
     (left_open,) = (finding for finding in found.findings if finding.check == "loss_saturation")
     assert (left_open.fired, left_open.grade) == (True, "failed control")
     assert "RuntimeError: one of the variables has been modified" in left_open.message
+
+
+def test_the_folder_of_a_model_of_other_code_is_refused(data: Data, tmp_path: Path) -> None:
+    """Its weights are the same, its forward pass is not."""
+
+    class Sharper(Bands):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    judged(data, Bands().eval(), out=tmp_path)
+    with pytest.raises(ReinforcedError, match="answers otherwise"):
+        judged(data, Sharper().eval(), out=tmp_path)
 
 
 def test_a_damaged_folder_is_named(data: Data, tmp_path: Path) -> None:
@@ -256,6 +268,34 @@ def test_the_released_attack_is_run_as_it_was(data: Data) -> None:
     assert found.verdict.loss.count > 0
 
 
+def test_an_attack_that_spares_the_control_ends_nothing_early(data: Data) -> None:
+    """Steps of nothing leave both models all they have: that both have as much is no finding."""
+    still = judged(data, control=Bands().eval(), claim="pgd(steps=1,step=1e-6,random_start=false)@linf:0.05")
+    assert still.measured.weak
+    assert still.findings
+
+
+def test_attacks_that_do_not_take_such_a_model_are_untested(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ReinforcedError("square: needs images of another size")
+
+    monkeypatch.setattr(LossSaturation, "measure", refuse)
+    found = judged(data)
+    assert any("loss_saturation: square: needs images" in said for said in found.verdict.not_tested)
+
+
+def test_the_released_attack_on_a_randomised_model_is_refused(data: Data) -> None:
+    with pytest.raises(ReinforcedError, match="predicts once, which proves nothing on a randomised model"):
+        judged(data, Bands(noise=0.02).eval(), claim="pgd-as-released@l2:0.5")
+
+
+def test_a_model_without_gradients_survives_what_needs_them(data: Data) -> None:
+    found = judged(data, Bands(labels=True).eval(), claim="pgd-as-released@l2:0.5")
+    assert found.verdict.claimed.count == int(sum(found.measured.clean))
+
+
 def test_no_gain_needs_no_checks(data: Data) -> None:
     found = judged(data, control=Bands().eval())
     # 60 images cannot be sure of 5 points, even where no image differs.
@@ -269,7 +309,7 @@ def test_no_gain_needs_no_checks(data: Data) -> None:
 def test_the_verdict_on_disk_holds_what_was_found(data: Data, tmp_path: Path) -> None:
     told: list[str] = []
     found = judged(data, Bands(1e5).eval(), out=tmp_path, told=told.append)
-    assert told == ["the claimed attack", "zero_gradients", "loss_saturation"]
+    assert told == ["the claimed attack", "the control", "zero_gradients", "loss_saturation"]
     there = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert there == json.loads(json.dumps(found.to_json()))
     assert there["claim"] == CLAIM

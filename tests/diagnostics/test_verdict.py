@@ -24,6 +24,8 @@ def measured(
     alone: int = 0,
     ensemble: bool = True,
     budget: str = "standard",
+    control_left: int | None = None,
+    constant: float = 0.1,
 ) -> Measured:
     """``claimed`` images left by the claimed attack, ``lost`` witnessed, ``alone`` by black boxes only."""
 
@@ -31,8 +33,18 @@ def measured(
         return tuple(row < count for row in range(images))
 
     against = None if control is None else first(control)
+    left = None if control_left is None else first(control_left)
     return Measured(
-        (True,) * images, first(claimed), against, first(lost), first(alone), ensemble, budget, 10 * images
+        (True,) * images,
+        first(claimed),
+        against,
+        first(lost),
+        first(alone),
+        ensemble,
+        budget,
+        10 * images,
+        left,
+        constant,
     )
 
 
@@ -67,6 +79,36 @@ def breaking(count: int) -> Finding:
 )
 def test_each_label_is_reached(found: Measured, label: Label) -> None:
     assert verdict(found, breaking(sum(found.witnessed))).label == label
+
+
+def test_a_weak_claimed_attack_speaks_against_itself_and_not_against_the_model() -> None:
+    """FGSM leaves the control 40 of 100 points that PGD takes: 57 claimed and 48 left are overstated."""
+    found = measured(570, 90, control=400, control_left=0)
+    assert found.weak
+    reached = verdict(found, breaking(90))
+    assert reached.label == "overstated"
+    assert "The claimed attack is weak: it leaves the undefended control 40.0 %" in reached.reason
+    assert verdict(measured(570, 90, control=400, control_left=395), breaking(90)).label == "masked"
+    # Steps of nothing leave both what they have; what is left under real attacks tells them apart.
+    nothing = measured(900, 420, control=920, control_left=0)
+    assert verdict(nothing, breaking(420)).label == "overstated"
+    assert verdict(measured(900, 890, control=920, control_left=0), breaking(890)).label == "not-robust"
+    assert verdict(measured(600, 0, control=590, control_left=0)).label == "genuine"
+
+
+def test_a_constant_answer_is_no_robustness() -> None:
+    """Half of two classes' images are right whatever is done to them."""
+    assert verdict(measured(500, constant=0.5)).label == "inconclusive"
+    assert "One and the same answer" in verdict(measured(520, constant=0.5)).reason
+    assert verdict(measured(600, constant=0.5)).label == "genuine"
+
+
+def test_a_small_gain_of_which_half_is_gone_is_not_genuine() -> None:
+    found = measured(900, 450, control=100, images=10_000, constant=0.0)
+    assert found.residual_gain.upper < 0.05
+    reached = verdict(found, breaking(450))
+    assert reached.label == "inconclusive"
+    assert "half of the gain" in reached.reason
 
 
 @pytest.mark.parametrize(("images", "label"), [(1000, "not-robust"), (500, "genuine")])
@@ -126,7 +168,9 @@ def test_what_no_attack_answered_leaves_the_claim_open(grade: Grade) -> None:
     two = [fired("bpda", "witness", sure), replace(fired("black_box", "witness", 3), witnesses=(1, 2, 3))]
     assert verdict(measured(600, sure), asked, *two).label == "genuine"
     own = fired("zero_gradients", grade, witnesses=5)
-    assert verdict(measured(600, 5), own).label == "genuine"
+    # A mechanism's witnesses are those of the attack that it calls for; an outcome that cannot be is not
+    # explained by five images.
+    assert verdict(measured(600, 5), own).label == ("genuine" if grade == "mechanism" else "inconclusive")
     elsewhere = verdict(measured(600, sure), asked, fired("transfer", "witness", sure))
     assert elsewhere.label == "inconclusive"
     assert elsewhere.reason.startswith("zero_gradients")

@@ -11,7 +11,9 @@ from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.measures.metric import Metric
 from reinforced.studies.reproduce.paper import Paper, choose_tables, load_paper, paper_names
 from reinforced.studies.reproduce.shelf import recipe_of
+from reinforced.training.averaging import EMA
 from reinforced.training.recipe import Recipe
+from reinforced.training.recipes import load_recipe
 
 SIZES = [(name, size) for name in paper_names() for size in ("cpu", "full")]
 
@@ -71,6 +73,32 @@ def test_the_ablation_differs_in_the_objective_alone() -> None:
             hidden = {"name", "source", "published", "phases"}
             plain.add(recipe.model_dump_json(exclude=hidden) + same.model_dump_json(warnings=False))
         assert len(plain) == 1
+
+
+def test_transfers_are_made_on_rows_of_several_seeds() -> None:
+    paper = load_paper("zou2026")
+    for size, given in paper.sizes.items():
+        lent = {label for _, column in paper.columns(size) if column.all_seeds for label in column.sources}
+        assert lent == {row.label for row in paper.rows}
+        assert all(len(paper.row(label).seeds.get(size, given.seeds)) > 1 for label in lent)
+
+
+def test_the_short_averages_forget_the_untrained_weights_sooner() -> None:
+    paper = load_paper("best")
+    for size, decay in (("cpu", 0.99), ("full", 0.999)):
+        averages = {label: recipe.averaging for label, recipe in recipes(paper, size)}
+        found = {label for label, one in averages.items() if isinstance(one, EMA) and one.decay == decay}
+        assert found == {label for label in averages if label.endswith("EMA")} != set()
+
+
+def test_at_full_size_the_decaying_rows_are_trained_as_their_recipe_says() -> None:
+    own = load_recipe("baselines/fast-at", size="full", overrides=[])
+    found = [recipe for label, recipe in recipes(load_paper("overfitting"), "full") if "cosine" in label]
+    assert len(found) == 2
+    for recipe in found:
+        assert recipe.optimizer == own.optimizer
+        assert recipe.phases[0].schedule == own.phases[0].schedule
+        assert recipe.epochs == own.epochs
 
 
 def test_tables_by_number() -> None:

@@ -17,10 +17,11 @@ import pytest
 import torch
 
 from reinforced import cli
-from reinforced.errors import ReinforcedError
+from reinforced.errors import InUse, ReinforcedError
+from reinforced.studies.reproduce.cost import estimate
 from reinforced.studies.reproduce.execute import Outcome, execute
 from reinforced.studies.reproduce.measures.base import digest
-from reinforced.studies.reproduce.paper import Paper, choose_tables, load_paper
+from reinforced.studies.reproduce.paper import Paper, Table, choose_tables, load_paper
 from reinforced.studies.reproduce.records import NOT_RUN, canonical, record_of
 from reinforced.studies.reproduce.survey import Place, Survey
 from reinforced.training.run import RunDirectory
@@ -29,16 +30,25 @@ TINY = Path(__file__).with_name("tiny_study.yaml")
 Typed = Callable[..., tuple[int, str, str]]
 
 
+def tables_of(paper: Paper, *numbers: str) -> list[Table]:
+    return choose_tables(paper, numbers, "tiny")
+
+
 def survey(runs: Path, paper: Paper | None = None) -> Survey:
     return Survey(paper or load_paper(str(TINY)), "cpu", Place(runs, torch.device("cpu"), None))
 
 
 def run_study(
-    runs: Path, records: Path, *tables: str, told: Callable[[str], None] = lambda _: None
+    runs: Path,
+    records: Path,
+    *tables: str,
+    paper: Paper | None = None,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    found = survey(runs)
-    chosen = choose_tables(found.paper, tables, "tiny")
-    return execute(found, chosen, name="tiny", records=records, again="the command", told=told)
+    found = survey(runs, paper)
+    return execute(
+        found, tables_of(found.paper, *tables), name="tiny", records=records, again="the command", told=told
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +98,8 @@ def test_every_cell_has_its_seeds_its_interval_and_its_hashes(done: Path) -> Non
     assert difference == pytest.approx(parts[0] - parts[1], abs=1e-6)
     assert cells["SL", "peak"]["mean"] >= cells["SL", "fgsm@2"]["mean"]
     assert cells["RL", "transfer"]["values"][0]["data"] == clean["values"][0]["data"]
+    assert cells["SL", "passes"]["mean"] > 0
+    assert cells["SL", "passes"]["low"] is None  # seeds that agree on a number are no interval
     assert cells["chosen", "verdict"]["values"][0]["value"] in (
         "genuine",
         "overstated",
@@ -133,7 +145,7 @@ def test_killed_and_resumed_it_gives_the_same_records(done: Path, tmp_path: Path
     died = subprocess.run(words, check=False, capture_output=True, env=one_thread)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     left = cells_of(record_in(records))
-    assert left["SL", "fgsm@1"] == {"row": "SL", "column": "fgsm@1", "state": NOT_RUN}  # one seed is not two
+    assert left["SL", "fgsm@1"]["state"] == NOT_RUN  # one seed is not two
     run_study(runs, records, "9.1")
     resumed, whole = (cells_of(record_in(folder)) for folder in (records, done / "study"))
     of_table = [(row, name) for row in ("SL", "RL") for name in ("fgsm@1", "fgsm@2", "peak", "clean")]
@@ -160,7 +172,7 @@ def test_without_all_its_seeds_and_images_a_cell_is_not_run(done: Path, changes:
     larger = paper.sizes["cpu"].model_copy(update=changes)
     record = record_of(survey(done / "runs", paper.model_copy(update={"sizes": {"cpu": larger}})), "tiny")
     cell = cells_of(record)["SL", "clean"]
-    assert cell == {"row": "SL", "column": "clean", "state": NOT_RUN}
+    assert cell == {"row": "SL", "column": "clean", "unit": "share", "state": NOT_RUN}
 
 
 def test_a_run_is_adopted_by_what_it_trained(done: Path, tmp_path: Path) -> None:
@@ -198,6 +210,96 @@ def test_an_evaluation_of_other_weights_or_with_a_failed_check_does_not_count(
     assert found.reading("SL", 0, "fgsm@1") is None
     shutil.copyfile(run / "checkpoints/epoch-0001.safetensors", run / "checkpoints/last.safetensors")
     assert found.reading("SL", 0, "clean") is None
+
+
+def test_examples_are_made_on_the_next_seeds_model_and_on_the_diagonal_too(done: Path) -> None:
+    found = survey(done / "runs")
+    for label in ("SL", "RL"):
+        for seed, after in ((0, 1), (1, 0)):
+            own, source = found.run(label, seed), found.run("SL", after)
+            assert own is not None
+            assert source is not None
+            (file,) = own.glob("measurements/transfer-*.json")
+            kept = json.loads(file.read_text())
+            assert (kept["model"], kept["surrogate"]) == (digest(own, "last"), digest(source, "last"))
+            assert kept["attack"] == "mifgsm(loss=gap)"
+
+
+def test_columns_that_need_all_seeds_come_last_and_wait_for_them(done: Path, tmp_path: Path) -> None:
+    found = survey(done / "runs")
+    jobs = list(found.jobs(tables_of(found.paper, "9.2")))
+    transfers = [job for job in jobs if job.column is not None and job.column.id == "transfer"]
+    assert jobs[-4:] == transfers
+    assert [(job.label, job.seed) for job in transfers] == [("SL", 0), ("RL", 0), ("SL", 1), ("RL", 1)]
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    short = survey(tmp_path / "runs")
+    other = short.run("SL", 1)
+    assert other is not None
+    shutil.rmtree(other)
+    with pytest.raises(InUse, match="a run that it needs is not finished"):
+        survey(tmp_path / "runs").do(transfers[0], lambda _: None)
+
+
+def test_a_row_of_one_seed_lends_no_model(done: Path) -> None:
+    paper = load_paper(str(TINY))
+    single = paper.sizes["cpu"].model_copy(update={"seeds": (0,)})
+    found = survey(done / "runs", paper.model_copy(update={"sizes": {"cpu": single}}))
+    with pytest.raises(ReinforcedError, match="row SL: has seed 0 alone"):
+        found.reading("RL", 0, "transfer")
+    assert found.known("RL", 0, "transfer") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cells", "said"),
+    [
+        ("name: passes", "name: pases", ["passes"], "has no pases; did you mean 'passes'?"),
+        ("name: logit_margin", "name: logit_margn", ["margin"], "did you mean 'logit_margin'?"),
+        (
+            "among: [slow, fast]",
+            "among: [slow, fast], by: robust_validation",
+            ["validated", "verdict", "left"],
+            "has no robust_validation; did you mean 'robust_validation_accuracy'?",
+        ),
+    ],
+)
+def test_a_figure_that_cannot_be_read_is_a_failed_job_and_the_others_go_on(
+    done: Path, tmp_path: Path, old: str, new: str, cells: list[str], said: str
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY.read_text().replace(old, new))
+    paper = load_paper(str(tmp_path / "tiny.yaml"))
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    outcome = run_study(tmp_path / "runs", tmp_path / "study", paper=paper)
+    assert outcome.busy == ()
+    assert {job.column.id for job, _ in outcome.failed if job.column is not None} == set(cells)
+    assert all(said in error for _, error in outcome.failed)
+    found = cells_of(record_in(tmp_path / "study")).values()
+    assert {cell["column"] for cell in found if cell["state"] == NOT_RUN} == set(cells)
+    costs = estimate(survey(tmp_path / "runs", paper), paper.tables)
+    assert sum(cost.jobs - cost.done for cost in costs) == len(outcome.failed)
+
+
+def test_fewer_images_than_asked_for_are_refused(done: Path) -> None:
+    bench = survey(done / "runs").bench("SL", 0)
+    assert len(bench.subject("last", 300).labels) == 300
+    with pytest.raises(ReinforcedError, match="digits: has 300 test images; 301 are asked for"):
+        bench.subject("last", 301)
+
+
+def test_rows_measured_on_different_test_images_are_refused(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    found = survey(tmp_path / "runs")
+    run = found.run("SL", 0)
+    assert run is not None
+
+    def replace_images(name: str) -> None:
+        file = run / "measurements" / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "others"}))
+
+    replace_images("train-last.json")  # each seed holds out other images
+    assert cells_of(record_of(found, "tiny"))["SL", "train"]["values"][0]["data"] == "others"
+    replace_images("test-40-last.json")
+    with pytest.raises(ReinforcedError, match="column clean: its rows were measured on different images"):
+        record_of(found, "tiny")
 
 
 def test_the_record_is_canonical(done: Path) -> None:

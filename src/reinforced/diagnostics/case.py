@@ -96,7 +96,7 @@ class Case:
 
     def blocks(self, access: str) -> str:
         """Why attacks that need this access cannot be run; empty where they can."""
-        return next((note.message for note in self.checked.notes if access in note.blocks), "")
+        return self.checked.blocks(access)
 
     def among(self, wanted: Tensor, count: int) -> Tensor:
         """(N,) bool, the first ``count`` of the images ``wanted``."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from reinforced.attacks.base import CHUNK
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.attacks.seal import device_of, sealed
 from reinforced.errors import ReinforcedError
@@ -77,29 +78,28 @@ def certificates(
         network: [0,1] images (N, C, H, W) to logits (N, K), without the noise.
         images: (N, C, H, W) float32 in [0,1].
         sigma: of the noise, in pixel units.
-        seed: of the noise.
+        seed: of the noise, which an image has for itself: its certificate depends on no other image.
         selection: copies that choose the class.
         samples: other copies that bound its share.
         alpha: chance that a radius is wrong, an image.
     """
-    stream = Stream(seed, "certificate")
+    classes, radii = [], []
     with sealed(network, device_of(network)) as meter:
-        classes = _votes(meter.model, images, sigma, selection, stream).argmax(1)
-        counts = _votes(meter.model, images, sigma, samples, stream)
-    chosen = counts.gather(1, classes[:, None]).squeeze(1)
-    radii = torch.tensor([certify(int(count), samples, sigma, alpha) for count in chosen])
-    return Certificates(classes, radii)
+        for row, image in enumerate(images):
+            stream = Stream(seed, f"certificate/{row}")
+            chosen = int(_classes(meter.model, image, sigma, selection, stream).bincount().argmax())
+            count = int((_classes(meter.model, image, sigma, samples, stream) == chosen).sum())
+            classes.append(chosen)
+            radii.append(certify(count, samples, sigma, alpha))
+    return Certificates(torch.tensor(classes), torch.tensor(radii))
 
 
-def _votes(network: nn.Module, images: Tensor, sigma: float, copies: int, stream: Stream) -> Tensor:
-    """(N, K) int64 on the CPU: of so many noisy copies, how many got each class."""
-    device, votes = device_of(network), None
-    for _ in range(copies):
-        noise = stream.normal(*images.shape).to(images)
+def _classes(network: nn.Module, image: Tensor, sigma: float, copies: int, stream: Stream) -> Tensor:
+    """What so many noisy copies of an image (C, H, W) get: (copies,) int64 on the CPU."""
+    device, found = device_of(network), []
+    for start in range(0, copies, CHUNK):
+        # Drawn copy by copy, so that the noise does not depend on the batch.
+        noise = torch.cat([stream.normal(1, *image.shape) for _ in range(min(CHUNK, copies - start))])
         with torch.no_grad():
-            logits: Tensor = network((images + sigma * noise).to(device)).cpu()
-        if votes is None:
-            votes = torch.zeros(logits.shape, dtype=torch.int64)
-        votes[torch.arange(len(votes)), logits.argmax(1)] += 1
-    assert votes is not None
-    return votes
+            found.append(network((image + sigma * noise.to(image)).to(device)).argmax(1).cpu())
+    return torch.cat(found)

@@ -12,22 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reinforced.attacks.base import AttackOutput, Batch, run_attack
+from reinforced.attacks.base import run_attack
+from reinforced.attacks.losses import widened
 from reinforced.attacks.pgd_as_released import PGDAsReleased
+from reinforced.attacks.seal import device_of, sealed
 from reinforced.attacks.spec import parse_attack
-from reinforced.attacks.threat import NORMS, ThreatModel
-from reinforced.diagnostics.case import BUDGETS, DRAWS, Budget, Case, Runner
+from reinforced.attacks.threat import ThreatModel
+from reinforced.diagnostics.case import BUDGETS, Budget, Case, Runner
 from reinforced.diagnostics.checks import CHECKS
 from reinforced.diagnostics.findings import Claim, Finding, Measured
 from reinforced.diagnostics.kept import Kept
+from reinforced.diagnostics.reproduction import STRONG, Against, reproduce, strongly
 from reinforced.diagnostics.verdict import NEGLIGIBLE, Verdict, judge
-from reinforced.errors import ReinforcedError, did_you_mean
+from reinforced.errors import Interrupted, ReinforcedError, did_you_mean
 from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256, writing
-from reinforced.evaluation.preflight import Preflight, preflight
+from reinforced.evaluation.preflight import preflight
 from reinforced.files import write_json
-from reinforced.streams import Stream
 
 Told = Callable[[str], None]
+ANSWERS = 64
+"""Images whose logits tell whether a folder's diagnosis is of this very model."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Diagnosis:
             "paragraph": verdict.paragraph,
             "reason": verdict.reason,
             **shares,
+            "control_left": None
+            if self.measured.control_left is None
+            else {"attack": STRONG.name, "count": sum(self.measured.control_left)},
             "gain": {"share": verdict.gain.value, "upper": verdict.gain.upper, "p": verdict.gain.p},
             "images": verdict.images,
             "passes": verdict.passes,
@@ -116,10 +123,12 @@ def diagnose(
         setup = _setup(stated, model, images, labels, control, surrogates or {}, smoothed, budget, seed)
         stack.enter_context(writing(kept.folder))
         claim_folder(kept.folder, setup, "diagnosis")
+        if not checked.randomised:
+            kept.bind(_answers(model, images))
         told("the claimed attack")
         outcome = kept.outcome()
         if outcome is None:
-            outcome = _reproduce(stated, model, control, images, labels, checked, seed, run)
+            outcome = reproduce(stated, model, control, images, labels, checked, seed, run)
             kept.keep_outcome(outcome)
         case = Case(
             model,
@@ -137,9 +146,13 @@ def diagnose(
             run,
         )
         case.passes += int(outcome["passes"])
-        against = tuple(outcome["control"].tolist()) if control is not None else None
+        against = None
+        if control is not None:
+            standing = outcome["control"]
+            against = Against(standing, _spared(case, standing, kept, told))
         findings: list[Finding] = []
-        if _measured(case, findings, against).gain.upper > NEGLIGIBLE:
+        begun = _measured(case, findings, against)
+        if begun.gain.upper > NEGLIGIBLE or begun.weak:
             findings = _examine(case, kept, told)
         measured = _measured(case, findings, against)
         diagnosis = Diagnosis(judge(stated, measured, findings), measured, tuple(findings))
@@ -187,65 +200,26 @@ def _setup(
     return setup
 
 
+def _answers(model: nn.Module, images: Tensor) -> Tensor:
+    device = device_of(model)
+    with sealed(model, device) as meter, torch.no_grad():
+        return widened(meter(images[:ANSWERS].to(device))).float().cpu()
+
+
 def _silent(part: str) -> None:
     """Tell nobody."""
 
 
-def _reproduce(
-    claim: Claim,
-    model: nn.Module,
-    control: nn.Module | None,
-    images: Tensor,
-    labels: Tensor,
-    checked: Preflight,
-    seed: int,
-    run: Runner,
-) -> dict[str, Tensor]:
-    """Run the claimed attack: (N,) bool ``clean``, ``claimed``, ``control``, and the ``passes`` it took."""
-    draws = DRAWS if checked.randomised else 1
-    clean, left, passes = _run(claim, model, images, labels, seed, draws, run)
-    against = torch.zeros_like(clean)
-    if control is not None:
-        against, more = _run(claim, control, images, labels, seed, 1, run)[1:]
-        passes += more
-    return {"clean": clean, "claimed": left, "control": against, "passes": torch.tensor(passes)}
-
-
-def _run(
-    claim: Claim, model: nn.Module, images: Tensor, labels: Tensor, seed: int, draws: int, run: Runner
-) -> tuple[Tensor, Tensor, int]:
-    attack = parse_attack(claim.attack)
-    nothing = run_attack(Still(), model, images, labels, claim.threat, seed=seed, draws=draws)
-    clean = nothing.clean_correct.cpu()
-    if isinstance(attack, PGDAsReleased):
-        released = attack.run(model, images, labels, claim.threat, seed=seed)
-        # Its own count also takes in images that it turned right; they are no robustness.
-        spent = nothing.passes + released.forwards + released.gradients
-        return clean, clean & released.correct.cpu(), spent
-    try:
-        result = run(attack, model, images, labels, claim.threat, seed=seed, draws=draws)
-    except ReinforcedError as error:
-        if "carry no gradient" not in str(error):
-            raise
-        return clean, clean, nothing.passes  # such an attack breaks nothing, as the claimant found
-    return clean, result.robust.cpu(), nothing.passes + result.passes
-
-
-class Still:
-    """Proposes the images themselves, so that the runner says which are rightly classified."""
-
-    name = "none"
-    norms = NORMS
-
-    def candidates(
-        self,
-        model: nn.Module,  # noqa: ARG002
-        batch: Batch,
-        threat: ThreatModel,  # noqa: ARG002
-        stream: Stream,  # noqa: ARG002
-    ) -> AttackOutput:
-        """The images as they are."""
-        return AttackOutput(batch.images)
+def _spared(case: Case, standing: Tensor, kept: Kept, told: Told) -> Tensor:
+    """What PGD-100 on the margin leaves of the control's images that the claimed attack left: (N,) bool."""
+    known = kept.control()
+    if known is None:
+        told("the control")
+        known = strongly(case, standing)
+        kept.keep_control(*known)
+    left, passes = known
+    case.passes += passes
+    return left
 
 
 def _examine(case: Case, kept: Kept, told: Told) -> list[Finding]:
@@ -261,7 +235,11 @@ def _examine(case: Case, kept: Kept, told: Told) -> list[Finding]:
             known, before = set(case.examples), case.passes
             try:
                 found = check.measure(case)
-            except RuntimeError as error:  # torch's own, from a model that bears less than attacks ask of it
+            except Interrupted:
+                raise
+            except ReinforcedError as error:  # an attack that does not take such images or classes
+                found = check.cannot(str(error))
+            except Exception as error:
                 found = check.failed(error)
             finding = replace(found, passes=case.passes - before)
             fresh = {row: image for row, image in case.examples.items() if row not in known}
@@ -274,7 +252,7 @@ def _examine(case: Case, kept: Kept, told: Told) -> list[Finding]:
     return findings
 
 
-def _measured(case: Case, findings: Sequence[Finding], control: tuple[bool, ...] | None) -> Measured:
+def _measured(case: Case, findings: Sequence[Finding], control: Against | None) -> Measured:
     witnessed = case.claimed & ~case.standing
     by_gradients = torch.zeros_like(witnessed)
     for finding in findings:
@@ -283,10 +261,12 @@ def _measured(case: Case, findings: Sequence[Finding], control: tuple[bool, ...]
     return Measured(
         tuple(case.clean.tolist()),
         tuple(case.claimed.tolist()),
-        control,
+        None if control is None else tuple(control.claimed.tolist()),
         tuple(witnessed.tolist()),
         tuple((witnessed & ~by_gradients).tolist()),
         any(finding.check == "ensemble" and finding.fired is not None for finding in findings),
         case.budget,
         case.passes,
+        None if control is None else tuple(control.left.tolist()),
+        float(case.labels.bincount().max() / len(case.labels)),
     )

@@ -160,6 +160,11 @@ class Finding:
     remedies: tuple[str, ...] = ()
 
 
+SPARED = 0.1
+"""Of the images, left to the control by the claimed attack and broken by PGD-100 on the margin: more says
+that the attack is weak. Undefended models of two seeds differ by up to half of it under one attack."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was measured of a claim, image by image.
@@ -173,6 +178,8 @@ class Measured:
         ensemble: whether the full ensemble (AutoAttack and more) was run.
         budget: ``quick``, ``standard`` or ``thorough``.
         passes: all that the diagnosis took, in images.
+        control_left: of the control's, what PGD-100 on the margin leaves; ``None`` where it was not run.
+        constant: share of the most frequent label, which an answer that never changes keeps.
     """
 
     clean: tuple[bool, ...]
@@ -183,6 +190,8 @@ class Measured:
     ensemble: bool
     budget: str
     passes: int
+    control_left: tuple[bool, ...] | None = None
+    constant: float = 0.0
 
     @property
     def images(self) -> int:
@@ -190,18 +199,26 @@ class Measured:
         return len(self.clean)
 
     @property
+    def weak(self) -> bool:
+        """Whether the claimed attack spares the undefended control: then no gain over it means anything."""
+        if self.control is None or self.control_left is None:
+            return False
+        return sum(self.control) - sum(self.control_left) > SPARED * self.images
+
+    @property
     def gain(self) -> Gain:
         """Of the claim over the control, image by image; over nothing without one."""
-        return self._over_control(self.claimed)
+        return self._over(self.control, self.claimed)
 
     @property
     def residual_gain(self) -> Gain:
-        """The same of what is left of the claim."""
+        """The same of what is left of the claim; of the control, too, where the claimed attack is weak."""
         left = zip(self.claimed, self.witnessed, strict=True)
-        return self._over_control(tuple(kept and not broken for kept, broken in left))
+        kept = tuple(stands and not broken for stands, broken in left)
+        return self._over(self.control_left if self.weak else self.control, kept)
 
-    def _over_control(self, kept: tuple[bool, ...]) -> Gain:
-        other = self.control or (False,) * self.images
+    def _over(self, control: tuple[bool, ...] | None, kept: tuple[bool, ...]) -> Gain:
+        other = control or (False,) * self.images
         ours = sum(a and not b for a, b in zip(kept, other, strict=True))
         theirs = sum(b and not a for a, b in zip(kept, other, strict=True))
         return Gain(ours, theirs, self.images)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reinforced.diagnostics.findings import Finding
+from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Part, digest, read_part, write_part
 
 
@@ -19,6 +20,26 @@ class Kept:
     """A diagnosis's folder."""
 
     folder: Path
+
+    def bind(self, logits: Tensor) -> None:
+        """Hold the folder to a model that answers so, (N, K): its weights' hash says nothing of its code.
+
+        Raises:
+            ReinforcedError: the diagnosis there is of a model that answers otherwise.
+        """
+        file = self.folder / "answers.npz"
+        if not file.is_file():
+            tensors = {"logits": logits}
+            write_part(file, Part(tensors, "", 0.0, digest([logits], "")))
+            return
+        before = read_part(file, ("logits",)).tensors["logits"]
+        # Another batch size or processor rounds otherwise.
+        scale = max(1.0, float(before.abs().max())) if before.numel() else 1.0
+        if before.shape != logits.shape or not torch.allclose(before, logits, rtol=1e-3, atol=1e-4 * scale):
+            raise ReinforcedError(
+                f"{self.folder} holds the diagnosis of a model with these weights that answers otherwise: "
+                "was its code changed? choose another folder"
+            )
 
     def outcome(self) -> dict[str, Tensor] | None:
         """The claimed attack's outcome: (N,) bool tensors ``clean``, ``claimed``, ``control``, or nothing."""
@@ -32,6 +53,19 @@ class Kept:
         """Write it."""
         ordered = {name: tensors[name] for name in ("clean", "claimed", "control", "passes")}
         write_part(self.folder / "claim.npz", Part(ordered, "", 0.0, digest(list(ordered.values()), "")))
+
+    def control(self) -> tuple[Tensor, int] | None:
+        """What the strong attack leaves of the control, (N,) bool, and the passes it took, or nothing."""
+        file = self.folder / "control.npz"
+        if not file.is_file():
+            return None
+        part = read_part(file, ("left", "passes"))
+        return part.tensors["left"], int(part.tensors["passes"])
+
+    def keep_control(self, left: Tensor, passes: int) -> None:
+        """Write it."""
+        tensors = {"left": left, "passes": torch.tensor(passes)}
+        write_part(self.folder / "control.npz", Part(tensors, "", 0.0, digest(list(tensors.values()), "")))
 
     def finding(self, check: str) -> tuple[Finding, dict[int, Tensor]] | None:
         """A check's finding and the verified examples it was the first to find, or nothing."""

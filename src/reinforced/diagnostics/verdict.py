@@ -79,19 +79,23 @@ def judge(claim: Claim, measured: Measured, findings: Sequence[Finding]) -> Verd
 
     1. not-robust: the gain over the control is at most 5 points, at 95 % confidence.
        The same where the gain is not surely more, and what is left of it is surely at most that.
-    2. masked: verified witnesses take at least half of the gain, and more than 5 points (Holm, 95 %).
+       Where the claimed attack spares the control, the latter must be so too: of both under strong attacks.
+    2. masked: verified witnesses take at least half of the gain, and more than 5 points (Holm, 95 %); where
+       the claimed attack spares the control, no more than half of the gain is left under strong attacks.
     3. overstated: a smaller loss, above 2 points at 95 % and not surely below 5; or the claimed attack
        leaves less here than was claimed; or verified examples defeat the certificate claimed.
     4. inconclusive: a claim or attack that failed the lint and was not rerun; a failed control or a
        mechanism that no matching attack put a figure to; a budget or a control that was missing.
-    5. genuine: 500 images, the full ensemble, a significant gain, a loss of at most 5 points at 95 %, at
-       most 3 points lost to attacks without gradients alone, and the binarisation test passed.
+    5. genuine: 500 images, the full ensemble, a significant gain of which surely something and more than
+       half is left, more than a constant answer keeps, a loss of at most 5 points at 95 %, at most 3 points
+       lost to attacks without gradients alone, and the binarisation test passed.
     """
     n = measured.images
     claimed, loss = Share(sum(measured.claimed), n), Share(sum(measured.witnessed), n)
     control = None if measured.control is None else Share(sum(measured.control), n)
     gain = measured.gain
-    p_gain, p_loss = holm([gain.p, exceeds(loss, NEGLIGIBLE)])
+    shown = measured.residual_gain if measured.weak else gain
+    p_gain, p_loss = holm([shown.p, exceeds(loss, NEGLIGIBLE)])
     label, reason = _decide(claim, measured, findings, claimed, loss, gain, p_gain, p_loss)
     return Verdict(
         claim,
@@ -142,16 +146,29 @@ def _against(
 ) -> tuple[Label, str] | None:
     """What counting images says against the claim, if anything."""
     than = "an undefended model" if measured.control is not None else "a model without any robustness"
-    if gain.upper <= NEGLIGIBLE:
-        return "not-robust", f"What the claimed attack leaves is {_at_most(gain.upper)} {than} keeps."
     left = measured.residual_gain
+    if gain.upper <= NEGLIGIBLE and not measured.weak:
+        return "not-robust", f"What the claimed attack leaves is {_at_most(gain.upper)} {than} keeps."
     if gain.lower <= NEGLIGIBLE and left.upper <= NEGLIGIBLE:
         return "not-robust", f"What is left after every check is {_at_most(left.upper)} {than} keeps."
-    if p_loss < SIGNIFICANCE and loss.value >= gain.value / 2:
+    real = measured.weak and left.value > gain.value / 2
+    if p_loss < SIGNIFICANCE and loss.value >= gain.value / 2 and not real:
         return "masked", f"{_witness(findings, loss)}{_cause(findings)}"
     if loss.bounds[0] > NOTICEABLE and loss.bounds[1] > NEGLIGIBLE:
-        return "overstated", _witness(findings, loss)
+        return "overstated", f"{_witness(findings, loss)}{_weakness(measured)}"
     return None
+
+
+def _weakness(measured: Measured) -> str:
+    """That the attack is to blame, and not the model, where it spares the control too."""
+    if not measured.weak or measured.control is None or measured.control_left is None:
+        return ""
+    n = measured.images
+    before, after = Share(sum(measured.control), n), Share(sum(measured.control_left), n)
+    return (
+        f" The claimed attack is weak: it leaves the undefended control {before}, "
+        f"PGD-100 on the margin {after}."
+    )
 
 
 def _defeated(claim: Claim, findings: Sequence[Finding], residual: Share) -> str:
@@ -202,6 +219,17 @@ def _objections(measured: Measured, findings: Sequence[Finding], loss: Share, p_
         reasons.append("No undefended control was given, so no gain is shown: give --control.")
     elif p_gain >= SIGNIFICANCE:
         reasons.append(f"The gain over the control is not significant (p = {p_gain:.2g}).")
+    left, gain = measured.residual_gain, measured.gain
+    if left.lower <= 0:
+        reasons.append("What is left is not surely more than the control keeps.")
+    elif not measured.weak and loss.value >= gain.value / 2:
+        reasons.append(f"Verified examples take {loss} of the images, at least half of the gain.")
+    stands = Share(sum(measured.claimed) - loss.count, measured.images)
+    if stands.interval[0] <= measured.constant:
+        reasons.append(
+            f"One and the same answer to every image would keep {100 * measured.constant:.1f} %: "
+            f"{stands} is not surely more."
+        )
     if measured.images < IMAGES:
         reasons.append(f"{measured.images} images are fewer than {IMAGES}.")
     if not measured.ensemble:
@@ -223,15 +251,17 @@ def _objections(measured: Measured, findings: Sequence[Finding], loss: Share, p_
 def unanswered(findings: Sequence[Finding], images: int) -> list[Finding]:
     """Failed controls and mechanisms that no matching attack has put a figure to.
 
-    One with witnesses is its own matching attack, and they are in the loss. One without is answered where
-    the attacks it names break surely more of the images than attacks of one strength differ by.
+    A mechanism with witnesses is its own matching attack, and they are in the loss. Any other finding is
+    answered where its own witnesses and those of the attacks it names are surely more of the images than
+    attacks of one strength differ by: a few found by chance say nothing of an outcome that cannot be.
     """
     found = {finding.check: finding for finding in findings}
 
     def answered(finding: Finding) -> bool:
-        if finding.witnesses:
+        if finding.witnesses and finding.grade == "mechanism":
             return True
         broken = {row for name in finding.remedies if name in found for row in found[name].witnesses}
+        broken.update(finding.witnesses)
         return Share(len(broken), images).bounds[0] > NOTICEABLE
 
     weighty = [f for f in ranked(findings) if f.grade in ("failed control", "mechanism")]

@@ -15,6 +15,11 @@ from reinforced.errors import ReinforcedError
 
 PROBED = 64
 """Images that the model's properties are looked for on."""
+ALONE = 8
+"""Images that are also predicted one by one."""
+ROUNDING = 1e-5
+"""Of the largest logit (of 1, where that is less): two passes that differ by less are one function. Float32
+keeps 6e-8 of a sum, and a sum of thousands of terms in another order, as on a GPU, differs by some 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,12 @@ class Preflight:
 
     @property
     def randomised(self) -> bool:
-        """Whether two passes over the same images differ."""
+        """Whether two passes over the same images differ by more than rounding."""
         return any(note.name == "randomised" for note in self.notes)
+
+    def blocks(self, access: str) -> str:
+        """Why attacks that need this access cannot be run; empty where they can."""
+        return next((note.message for note in self.notes if access in note.blocks), "")
 
 
 def preflight(
@@ -51,15 +60,12 @@ def preflight(
     """Check model and data together, on up to 64 images.
 
     Raises:
-        ReinforcedError: images outside [0,1] or that look normalised, a model in train mode, on several
-            devices, or with other outputs than (N, K) logits, labels outside them, or an attack that
-            assumes what the model does not give.
+        ReinforcedError: images outside [0,1] or that look normalised, a model of which any module is in
+            train mode, on several devices, or with other outputs than (N, K) logits, labels outside them, or
+            an attack that assumes what the model does not give.
     """
     check_inputs(images, labels)
-    if model.training:
-        raise ReinforcedError(
-            "model is in train mode: dropout and batch norm would change every number; call model.eval()"
-        )
+    _check_modes(model)
     devices = {str(tensor.device) for tensor in (*model.parameters(), *model.buffers())}
     if len(devices) > 1:
         raise ReinforcedError(f"model lies on {', '.join(sorted(devices))}; move all of it to one device")
@@ -70,8 +76,10 @@ def preflight(
             logits = meter(probe)
             again = meter(probe)
         check_logits(logits, truth)
+        notes = [_randomised(logits, again) or _batch_dependent(meter, probe, logits)]
         gradients = _has_gradients(meter, probe)
-    found = Preflight(logits.shape[1], tuple(_notes(logits, again, truth, has_gradients=gradients)))
+    notes += _notes(logits, truth, has_gradients=gradients)
+    found = Preflight(logits.shape[1], tuple(note for note in notes if note is not None))
     for note in found.notes:
         for attack in attacks:
             if attack.access in note.blocks:
@@ -80,6 +88,45 @@ def preflight(
                     f"attacks that need less (square, hopskipjump, rays)"
                 )
     return found
+
+
+def _check_modes(model: nn.Module) -> None:
+    """Refuse a module in train mode: attacks run in eval mode, which would be another model."""
+    for name, module in model.named_modules():
+        if module.training:
+            where = f"{name} ({type(module).__name__})" if name else "model"
+            raise ReinforcedError(
+                f"{where} is in train mode: dropout and batch norm would change every number; call "
+                "model.eval(); randomness that belongs to the defence goes into forward, as "
+                "F.dropout(x, p, training=True)"
+            )
+
+
+def _randomised(logits: Tensor, again: Tensor) -> Note | None:
+    largest = max(1.0, float(logits.abs().max()))
+    alike = ((logits - again).abs() <= ROUNDING * largest).all()  # not-a-number is not alike
+    if bool(alike) and torch.equal(logits.argmax(1), again.argmax(1)):
+        return None
+    return Note("randomised", "the model is randomised: it is scored over repeated draws (half of 100)")
+
+
+def _batch_dependent(model: nn.Module, probe: Tensor, logits: Tensor) -> Note | None:
+    beside = logits[:ALONE].argmax(1)
+    try:
+        with torch.no_grad():
+            alone = torch.cat([model(image).argmax(1) for image in probe[:ALONE, None]])
+    except (RuntimeError, ValueError) as error:  # batch norm without statistics refuses a single image
+        return Note(
+            "batch-dependent", f"it cannot predict an image alone: {str(error).partition(chr(10))[0]}"
+        )
+    turned = int((alone != beside).sum())
+    if not turned:
+        return None
+    return Note(
+        "batch-dependent",
+        f"{turned} of {len(alone)} images get another class alone than beside others: every number depends "
+        "on the batches",
+    )
 
 
 def _has_gradients(model: nn.Module, probe: Tensor) -> bool:
@@ -92,12 +139,8 @@ def _has_gradients(model: nn.Module, probe: Tensor) -> bool:
     return gradient is not None
 
 
-def _notes(logits: Tensor, again: Tensor, labels: Tensor, *, has_gradients: bool) -> list[Note]:
+def _notes(logits: Tensor, labels: Tensor, *, has_gradients: bool) -> list[Note]:
     notes = []
-    if not torch.equal(logits, again):
-        notes.append(
-            Note("randomised", "the model is randomised: it is scored over repeated draws (half of 100)")
-        )
     if not has_gradients:
         notes.append(Note("no-gradients", "its outputs carry no gradient to the images", ("gradients",)))
     one_hot = ((logits == 0) | (logits == 1)).all() and (logits.sum(1) == 1).all()

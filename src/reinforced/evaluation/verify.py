@@ -1,13 +1,15 @@
 """Check an evaluation's adversarial examples again, sharing no code with what made them.
 
 Reads the stored arrays with numpy, recomputes ball and box in float64, predicts at another batch size, and
-compares with what was counted. Nothing of :mod:`reinforced.attacks` is used here, on purpose.
+compares with what was counted. Nothing of :mod:`reinforced.attacks` is used here, on purpose, but the seal
+that leaves model and random state as they were.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from reinforced.attacks.seal import device_of, sealed, seed_global
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.records import read_evaluation
 
 BATCH = 37
 """A batch size no attack runs at."""
 DRAWS = 100
+CHANCE = 0.01
+"""That an image whose draws are a fair coin is taken for a witness: 63 of 100 must be wrong. By half of them
+an image near the border would break by luck under one of the fifteen attacks that a judge tries."""
+SEED = 0
+"""Of the draws of randomised models, so that the same question gets the same answer."""
 LINF_TOLERANCE = 1e-6
 L2_TOLERANCE = 1e-5
 RELEASED_L2_TOLERANCE = 1e-4
@@ -124,21 +132,36 @@ def verify(folder: Path, model: nn.Module, images: Tensor, labels: Tensor) -> Ve
 def holding(
     model: nn.Module, originals: Tensor, found: Tensor, labels: Tensor, threat: str, draws: int = 1
 ) -> Tensor:
-    """Which examples lie in ball and box and are misclassified, recomputed here: (N,) bool, on the CPU.
+    """Which examples lie in ball and box and are surely misclassified, recomputed here: (N,) bool, on CPU.
+
+    The same call gives the same answer; model and global random state are afterwards as they were.
 
     Args:
-        model: in eval mode.
+        model: in any mode; it predicts in eval mode.
         originals, found: (N, C, H, W) float32 in [0,1]; the examples ``found`` lie beside their originals.
         labels: (N,) int64.
         threat: ``linf:8/255``.
-        draws: predictions an image; an example needs at least half of them wrong.
+        draws: predictions an image; of more than one, so many must be wrong (63 of 100) that a fair coin
+            does so in at most 1 % of cases.
     """
     if not len(labels):
         return torch.zeros(0, dtype=torch.bool)
     stored = found.detach().cpu().contiguous()
     beyond = _outside(stored.numpy().astype(np.float64), originals.cpu().numpy().astype(np.float64), threat)
     inside = torch.tensor([not how for how in beyond])
-    return inside & ~torch.from_numpy(_right(model, stored, labels.cpu(), draws))
+    wrong = draws - torch.from_numpy(_counts(model, stored, labels.cpu(), draws))
+    return inside & (wrong >= _surely(draws))
+
+
+def _surely(draws: int) -> int:
+    """The fewest wrong draws that a fair coin reaches with a chance of at most 1 %; 1 of a single one."""
+    if draws == 1:
+        return 1
+    tail, count = 0, draws + 1
+    while tail + math.comb(draws, count - 1) <= CHANCE * 2**draws:
+        count -= 1
+        tail += math.comb(draws, count)
+    return count
 
 
 def _miscounted(folder: Path, record: dict[str, Any]) -> list[str]:
@@ -276,14 +299,22 @@ def _outside(found: Array, originals: Array, threat: str) -> list[str]:
     return words
 
 
-@torch.no_grad()
 def _right(model: nn.Module, images: Tensor, labels: Tensor, draws: int, batch: int = BATCH) -> Array:
     """Which images are classified rightly, by more than half of the draws: (N,) bool."""
-    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    counts = torch.zeros(len(images))
-    for _ in range(draws):
-        predicted = [model(part.to(device)).argmax(1).cpu() for part in images.split(batch)]  # type: ignore[no-untyped-call]
-        if predicted:
-            counts += torch.cat(predicted) == labels
-    right: Array = (counts > draws / 2).numpy()
+    right: Array = _counts(model, images, labels, draws, batch) > draws / 2
     return right
+
+
+@torch.no_grad()
+def _counts(model: nn.Module, images: Tensor, labels: Tensor, draws: int, batch: int = BATCH) -> Array:
+    """How many draws classify each image rightly: (N,) int64."""
+    device = device_of(model)
+    counts = torch.zeros(len(images), dtype=torch.int64)
+    with sealed(model, device) as meter:
+        seed_global(SEED, device)
+        for _ in range(draws):
+            predicted = [meter(part.to(device)).argmax(1).cpu() for part in images.split(batch)]  # type: ignore[no-untyped-call]
+            if predicted:
+                counts += torch.cat(predicted) == labels
+    found: Array = counts.numpy()
+    return found

@@ -23,12 +23,12 @@ def test_lost_gradients_lead_nowhere(case_for: Callable[..., Case], name: str) -
     assert (found.fired, found.grade, found.witnesses) == (True, "failed control", ())
 
 
-def test_a_constant_model_cannot_be_asked(case_for: Callable[..., Case]) -> None:
+def test_a_constant_model_is_a_failed_control(case_for: Callable[..., Case]) -> None:
     class Constant(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return 3 * torch.eye(2)[[0]] + 0 * x.flatten(1)[:, :2]
 
     data = (torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(8).long())
     found = Unbounded().measure(case_for(Constant().eval(), data=data))
-    assert found.fired is None
-    assert "same class" in found.message
+    assert found.grade == "failed control"
+    assert "one class for all 8 images" in found.message

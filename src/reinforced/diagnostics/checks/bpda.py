@@ -40,8 +40,8 @@ class BPDA(Check):
     Cost: at most 100 passes on 8 images to look; 40 an image and stand-in quick, 200 standard, 400 thorough;
     the averaged one 160, 1,640 and 4,100.
     Fires: any witness; a part without gradient as a mechanism.
-    False positives: none of the witnesses; 8-bit rounding of the input is such a part, and harmless where
-    the attack's remedies say so.
+    False positives: none of the witnesses; 8-bit rounding of the input is such a part, and where its remedies
+    find nothing the verdict is inconclusive.
     """
 
     name: ClassVar[str] = "bpda"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,9 @@ from reinforced.component import setting
 from reinforced.diagnostics.case import Budget, Case
 from reinforced.diagnostics.checks.base import Check
 from reinforced.diagnostics.findings import Finding
+
+FEWEST = 4
+"""Classes that AutoAttack needs."""
 
 
 class Ensemble(Check):
@@ -27,6 +31,10 @@ class Ensemble(Check):
         ("pgd(steps=100,restarts=5,loss=margin)", "pgd(steps=100,restarts=5,loss=gap)", "autoattack"),
         "run on deterministic models",
     )
+    few: tuple[str, ...] = setting(
+        ("apgd(loss=ce)", "fab(targeted=true)", "square"),
+        "run in place of AutoAttack with 2 or 3 classes, which its losses and targets do not take",
+    )
     randomised: tuple[str, ...] = setting(
         ("pgd(steps=50,eot=20,loss=margin)", "autoattack(version=rand)"), "run on randomised models"
     )
@@ -38,7 +46,7 @@ class Ensemble(Check):
             return self.cannot(f"Its members need gradients, and the model gives none: {reason}.")
         before = case.standing
         broken = torch.zeros_like(before)
-        for name in self.randomised if case.checked.randomised else self.attacks:
+        for name in self._members(case):
             broken |= case.attack(parse_attack(name), on=case.standing).broken
         count, standing = int(broken.sum()), int(before.sum())
         if not count:
@@ -53,3 +61,10 @@ class Ensemble(Check):
             broken=count,
             standing=standing,
         )
+
+    def _members(self, case: Case) -> Iterator[str]:
+        for name in self.randomised if case.checked.randomised else self.attacks:
+            if name.startswith("autoattack") and case.checked.classes < FEWEST:
+                yield from self.few
+            else:
+                yield name

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from reinforced.attacks.losses import widened
 from reinforced.attacks.pgd import direction
@@ -26,9 +29,12 @@ class FiniteDifferences(Check):
     random ones; an image's error is |fd - g.v| over the longer of the two, as vectors over directions: 0 if
     they agree, 1 if one of them is zero. In float64 where the model converts. Small steps show gradients of
     another function (a straight-through quantiser), large ones a slope that the gradient denies (a
-    staircase, a zero backward). Cost: 2 + 4 (directions + 1) passes, on up to ``images`` images.
+    staircase, a zero backward). A small step that the model's own rounding drowns (bfloat16 under autocast)
+    grows fourfold, up to the large one, until the margin changes by ``clear`` times that rounding.
+    Cost: 2 + 4 (directions + 1) passes, on up to ``images`` images; 2 (directions + 1) a growth, at most 4.
     Thresholds on the median image, since a ReLU kink spoils single ones: docs/checks/finite_differences.md.
     False positives: 8-bit rounding inside the model with an honest straight-through gradient.
+    False negatives: such a quantiser beside half precision as coarse as it.
     """
 
     name: ClassVar[str] = "finite_differences"
@@ -37,6 +43,7 @@ class FiniteDifferences(Check):
     directions: int = setting(3, "random directions, beside the steepest", ge=1)
     small: float = setting(1e-3, "small step, as a part of epsilon", gt=0)
     large: float = setting(0.25, "large step, as a part of epsilon", gt=0)
+    clear: float = setting(4, "change of the margin at the small step, as a multiple of its rounding", gt=0)
     small_error: float = setting(0.5, "median error above which it fires, small step", gt=0)
     large_error: float = setting(0.9, "median error above which it fires, large step", gt=0)
 
@@ -57,16 +64,19 @@ class FiniteDifferences(Check):
         with sealed(model, device) as meter:
             errors = self._errors(meter, x, labels, case.threat, Stream(case.seed, self.name))
             case.passes += meter.forwards + meter.gradients
-        small, large = (float(error.median()) for error in errors)
+        if errors is None:
+            return self.cannot(f"The model's rounding drowns what changes over {self.large:g} epsilon.")
+        small, step, large = errors
         figures: dict[str, Any] = {
             "small": round(small, 4),
             "large": round(large, 4),
             "small_error": self.small_error,
             "large_error": self.large_error,
+            "step": step,
             "float64": int(twin is not None),
         }
         message = (
-            f"Gradients are off finite differences by {small:.0%} over {self.small:g} epsilon "
+            f"Gradients are off finite differences by {small:.0%} over {step:g} epsilon "
             f"and by {large:.0%} over {self.large:g} epsilon (median image)"
         )
         if small <= self.small_error and large <= self.large_error:
@@ -78,14 +88,19 @@ class FiniteDifferences(Check):
 
     def _errors(
         self, model: nn.Module, x: Tensor, labels: Tensor, threat: ThreatModel, stream: Stream
-    ) -> list[Tensor]:
-        """(N,) relative errors at either step."""
+    ) -> tuple[float, float, float] | None:
+        """The median error at the small step, that step as a part of epsilon, and the one at the large step.
+
+        Nothing where no step is large enough for the model's precision.
+        """
         # Off the border of the box, where a model that clamps has a kink.
         inset = self.large * threat.epsilon / (1 if threat.norm == "linf" else x[0].numel() ** 0.5)
         inset = min(inset, 0.25)
         x = x.clamp(inset, 1 - inset)
         leaf = x.clone().requires_grad_()
-        logits = widened(model(leaf))
+        with _Precision() as precision:
+            logits = widened(model(leaf))
+        rounding = precision.epsilon * logits.detach().abs().amax(dim=1)
         rival = logits.detach().scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
 
         def lead(logits: Tensor) -> Tensor:
@@ -98,11 +113,41 @@ class FiniteDifferences(Check):
             noise = stream.normal(*x.shape).to(x)
             ways.append(direction(noise, threat.norm))
         said = torch.stack([(gradient * way).flatten(1).sum(dim=1) for way in ways])
-        errors = []
-        with torch.no_grad():
-            for length in (self.small * threat.epsilon, self.large * threat.epsilon):
+
+        def differenced(part: float) -> tuple[float, bool]:
+            """The median error over a part of epsilon, and whether the change there is more than rounding."""
+            length = part * threat.epsilon
+            with torch.no_grad():
                 rises = [lead(model(x + length * way)) - lead(model(x - length * way)) for way in ways]
-                seen = torch.stack(rises).to(said) / (2 * length)
-                longer = torch.maximum(seen.norm(dim=0), said.norm(dim=0))
-                errors.append(((seen - said).norm(dim=0) / longer).nan_to_num(0))
-        return errors
+            seen = torch.stack(rises).to(said) / (2 * length)
+            longer = torch.maximum(seen.norm(dim=0), said.norm(dim=0))
+            error = ((seen - said).norm(dim=0) / longer).nan_to_num(0)
+            clears = (2 * length * longer >= self.clear * rounding).double().mean()
+            return float(error.median()), float(clears) >= 0.5
+
+        large, clear = differenced(self.large)
+        if not clear:
+            return None
+        step = self.small
+        small, clear = differenced(step)
+        while not clear:
+            step = min(4 * step, self.large)
+            small, clear = differenced(step)
+        return small, step, large
+
+
+class _Precision(TorchDispatchMode):
+    """Notes the coarsest ``epsilon`` of all floating types that a computation passes through."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.epsilon = 0.0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for value in tree_leaves(found):
+            if isinstance(value, Tensor) and value.is_floating_point():
+                self.epsilon = max(self.epsilon, torch.finfo(value.dtype).eps)
+        return found

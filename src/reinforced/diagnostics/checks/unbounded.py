@@ -20,7 +20,7 @@ class Unbounded(Check):
 
     In L-inf geometry with epsilon 1, whatever the claim's norm: the L2 ball of radius sqrt(d) holds the same
     images, all of [0,1]. An image of another predicted class is among them, so a solution exists unless the
-    model predicts one class only; then the check cannot be run.
+    model predicts one class only; then it has learnt nothing that could be robust.
     Cost: 40 passes an image and start, on ``images`` images; only what is left needs a second and a third.
     On randomised models one start of 200.
     Fires: more than ``left`` of the images and more than ``few`` of them are left.
@@ -47,8 +47,10 @@ class Unbounded(Check):
             }
             case.passes += model.forwards
         if len(classes) < 2:
-            return self.cannot(
-                "The model predicts the same class for every image: there is nothing to break."
+            return self.fires(
+                "failed control",
+                f"The model predicts one class for all {counted(len(case.images), 'image')}: an answer that "
+                "never changes cannot be broken, and is no robustness.",
             )
         on = case.among(case.clean, self.images * (4 if case.budget == "thorough" else 1))
         attack = PGD(

@@ -130,14 +130,11 @@ class Book:
         first, minus = condition["cell"], condition["minus"]
         unit = self._unit(name, first["column"])
         said = f"{first['row']}, {self._title(name, first['column'])}"
-        if minus is None:
-            found = cells.get((first["row"], first["column"]), {"state": NOT_RUN})
-            text = cell_text(found, unit)
-        else:
+        if minus is not None:
             second = [minus["row"]] if minus["row"] != first["row"] else []
             second += [self._title(name, minus["column"])] if minus["column"] != first["column"] else []
             said += f", minus {', '.join(second)}"
-            text = span_text(evidence(condition, cells), unit)
+        text = span_text(evidence(condition, cells), unit, signed=minus is not None)
         bounds = [
             f"{word} {figure(condition[word], unit, signed=minus is not None)}"
             for word in ("least", "most")

@@ -68,10 +68,13 @@ def _timed(survey: Survey, jobs: Sequence[Job]) -> dict[tuple[str, int], sweep_c
     """What is left of each run's training, and the speed of its network."""
     entries: dict[tuple[str, int], Entry] = {}
     for job in jobs:
+        if survey.settled(job.label) is None:
+            continue
         recipe, run = survey.recipe(job.label, job.seed), survey.run(job.label, job.seed)
-        if recipe is not None and run is not None:
-            name = f"{job.label}, seed {job.seed}"
-            entries[job.label, job.seed] = Entry(name, job.label, {}, recipe, run)
+        assert recipe is not None
+        assert run is not None
+        name = f"{job.label}, seed {job.seed}"
+        entries[job.label, job.seed] = Entry(name, job.label, {}, recipe, run)
     nothing = Study(entries=(Listed(recipe="any"),))
     timed = sweep_cost.estimate(
         nothing,

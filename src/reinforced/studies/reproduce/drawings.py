@@ -52,7 +52,9 @@ def figure_of(record: Record, table: Mapping[str, Any], key: str) -> Figure | No
         tuple(lines),
     )
     seeds = ", ".join(map(str, record["seeds"]))
-    caption = f"Mean over seeds {seeds}, 95 % t-interval."
+    kinds = dict.fromkeys(cells[line.name, one["id"]]["interval"] for line in lines for one in columns)
+    over = " or ".join(kind for kind in kinds if kind)
+    caption = f"Mean over seeds {seeds}" + (f", 95 % interval over {over}." if over else ".")
     return Figure(key, table["title"], caption, table["title"], (panel,))
 
 

@@ -56,10 +56,10 @@ def execute(
     path = write_record(records, record_of(survey, name))
     try:
         for job in survey.jobs(tables):
-            if survey.done(job):
-                continue
-            told(str(job))
             try:
+                if survey.done(job):
+                    continue
+                told(str(job))
                 survey.do(job, lambda what, job=job: told(f"{job}: {what}"))  # type: ignore[misc]
             except InUse:
                 busy.append(job)

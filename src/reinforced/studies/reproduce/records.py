@@ -96,9 +96,8 @@ def exact(value: float) -> float:
 def _cell(survey: Survey, label: str, column: Column) -> Record:
     """A cell; without all its seeds it has no figure at all."""
     seeds = survey.seeds(label)
-    found = [survey.reading(label, seed, column.id) for seed in seeds]
-    known = [one for one in found if one is not None]
-    cell: Record = {"row": label, "column": column.id}
+    known = [one for seed in seeds if (one := survey.known(label, seed, column.id)) is not None]
+    cell: Record = {"row": label, "column": column.id, "unit": column.unit}
     if len(known) < len(seeds):
         return cell | {"state": NOT_RUN}
     values = [
@@ -124,16 +123,18 @@ def _interval(known: Sequence[Reading], column: Column) -> Record:
         # Seeds that do not differ, all at zero say, are no certainty: what the images of one allow is.
         low, high = clopper_pearson(round(numbers[0] * images), images)
         return {"mean": numbers[0], "low": exact(low), "high": exact(high), "interval": "images"}
+    if len(set(numbers)) == 1:
+        return none | {"mean": numbers[0]}
     over = estimate(numbers, column.least if share else -math.inf, 1.0 if share else math.inf)
     assert over is not None
-    if over.low is None or over.high is None:
-        return none | {"mean": exact(over.mean)}
+    assert over.low is not None
+    assert over.high is not None
     ends = {"low": exact(over.low), "high": exact(over.high)}
     return {"mean": exact(over.mean), **ends, "interval": "seeds"}
 
 
 def _row(survey: Survey, label: str) -> Record:
-    row = survey.resolved(label)
+    row = survey.settled(label)
     chosen = None if row is None or row.label == label else row.label
     base: Record = {"label": label, "seeds": list(survey.seeds(label)), "chosen": chosen, "command": ""}
     if row is None:
@@ -181,7 +182,7 @@ def _same_images(survey: Survey, cells: Sequence[Record]) -> None:
     trained_on = {
         column.id
         for _, column in survey.paper.columns(survey.size_name)
-        if "split" in column.model_fields_set
+        if getattr(column, "split", "test") == "train"
     }
     for name in dict.fromkeys(cell["column"] for cell in cells):
         if name in trained_on:

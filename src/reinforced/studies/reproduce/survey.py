@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
 
-from reinforced.errors import InUse
+from reinforced.errors import InUse, ReinforcedError, did_you_mean
 from reinforced.files import locked
 from reinforced.studies.reproduce.measures import Bench, Column, Reading
 from reinforced.studies.reproduce.paper import Paper, Row, Size, Table
@@ -68,7 +69,11 @@ class Survey:
         return [column for of, column in self.paper.columns(self.size_name) if of.number == table.number]
 
     def resolved(self, label: str) -> Row | None:
-        """A row with its recipe; ``None`` where the rows that it is chosen among are not finished."""
+        """A row with its recipe; ``None`` where the rows that it is chosen among are not finished.
+
+        Raises:
+            ReinforcedError: those have no metric of the name that it is chosen by.
+        """
         row = self.paper.row(label)
         if row.choose is None:
             return row
@@ -80,6 +85,13 @@ class Survey:
                 return None
             scores[candidate] = sum(known) / len(known)
         return self.resolved(max(scores, key=lambda name: scores[name]))
+
+    def settled(self, label: str) -> Row | None:
+        """As :meth:`resolved`, and ``None`` as well where that fails: the row's own jobs say why."""
+        try:
+            return self.resolved(label)
+        except ReinforcedError:
+            return None
 
     def recipe(self, label: str, seed: int) -> Recipe | None:
         """What is trained; ``None`` as in :meth:`resolved`."""
@@ -111,34 +123,51 @@ class Survey:
             self.size.test,
             self.place.device,
             self.place.root,
-            sibling=lambda other: self.run(other, seed) if self.trained(other, seed) else None,
+            sibling=lambda other: self._finished(other, seed),
+            neighbour=lambda other: self._finished(other, self._next_seed(other, seed)),
             other=partial(self.reading, label, seed),
         )
 
     def reading(self, label: str, seed: int, column: str) -> Reading | None:
-        """A column's figure of one run, if it has been measured."""
+        """A column's figure of one run, if it has been measured.
+
+        Raises:
+            ReinforcedError: what was measured has no such figure, or its file is damaged.
+        """
         return self._columns[column].read(self.bench(label, seed)) if self.trained(label, seed) else None
 
+    def known(self, label: str, seed: int, column: str) -> Reading | None:
+        """As :meth:`reading`, and ``None`` as well where that fails: the column's own job says why."""
+        try:
+            return self.reading(label, seed, column)
+        except ReinforcedError:
+            return None
+
     def jobs(self, tables: Sequence[Table]) -> Iterator[Job]:
-        """What is to be done, in order; each table's first seed first, training before measuring."""
+        """What is to be done, in order; each table's first seed first, training before measuring.
+
+        Columns that need their sources' every seed come after all of them.
+        """
         seen: set[tuple[str, int, str]] = set()
         for table in tables:
             labels, columns = self.paper.labels(table), self._measured(table)
             trained = self._needed(labels, columns)
-            for turn in range(max(len(self.seeds(label)) for label in trained)):
-                for column in (None, *columns):
-                    for label in trained if column is None else labels:
-                        seeds = self.seeds(label)
-                        key = (label, turn, "" if column is None else column.id)
-                        if turn < len(seeds) and key not in seen:
-                            seen.add(key)
-                            yield Job(table.number, label, seeds[turn], column)
+            turns = range(max(len(self.seeds(label)) for label in trained))
+            early = (None, *(column for column in columns if not column.all_seeds))
+            late = [column for column in columns if column.all_seeds]
+            for turn, column in (*product(turns, early), *product(turns, late)):
+                for label in trained if column is None else labels:
+                    seeds = self.seeds(label)
+                    key = (label, turn, "" if column is None else column.id)
+                    if turn < len(seeds) and key not in seen:
+                        seen.add(key)
+                        yield Job(table.number, label, seeds[turn], column)
 
     def done(self, job: Job) -> bool:
-        """Whether nothing is left of a job."""
+        """Whether nothing is left of a job; of one that cannot be read there is, and doing it says why."""
         if job.column is None:
-            return self.trained(job.label, job.seed)
-        return self.reading(job.label, job.seed, job.column.id) is not None
+            return self.settled(job.label) is not None and self.trained(job.label, job.seed)
+        return self.known(job.label, job.seed, job.column.id) is not None
 
     def do(self, job: Job, told: Callable[[str], None]) -> None:
         """Do a job, going on where an earlier process stopped.
@@ -160,11 +189,17 @@ class Survey:
             with progress_bar(f"{job.label}, seed {job.seed}") as bar:
                 train(own, run, device=self.place.device, data_root=self.place.root, reporter=bar)
             return
-        if not all(self.trained(label, job.seed) for label in (job.label, *job.column.sources)):
+        needed = [(job.label, job.seed)]
+        for label in job.column.sources:
+            seeds = self.seeds(label) if job.column.all_seeds else (job.seed,)
+            needed += [(label, seed) for seed in seeds]
+        if not all(self.trained(*one) for one in needed):
             raise InUse(f"{job}: a run that it needs is not finished")
         with locked(run / "reproduce.lock", "--runs"):
-            if not self.done(job):  # another process may just have done it
+            reading = partial(self.reading, job.label, job.seed, job.column.id)
+            if reading() is None:  # another process may just have done it
                 job.column.make(self.bench(job.label, job.seed), told)
+                reading()  # what cannot be read now has failed
 
     def _needed(self, labels: Sequence[str], columns: Sequence[Column]) -> list[str]:
         """The rows that must be trained for a table, those that others are chosen among first."""
@@ -184,4 +219,19 @@ class Survey:
             return None
         run = self.run(label, seed)
         assert run is not None
-        return float(RunDirectory(run).metrics()[-1][by])
+        row = RunDirectory(run).metrics()[-1]
+        if by not in row:
+            raise ReinforcedError(f"choose by: {run} has no {by}{did_you_mean(by, row)}")
+        return float(row[by])
+
+    def _finished(self, label: str, seed: int) -> Path | None:
+        return self.run(label, seed) if self.trained(label, seed) else None
+
+    def _next_seed(self, label: str, seed: int) -> int:
+        """The row's seed after ``seed``, after its last the first again."""
+        seeds = self.seeds(label)
+        if len(seeds) < 2:
+            raise ReinforcedError(
+                f"row {label}: has seed {seeds[0]} alone; a transfer needs the model of another seed"
+            )
+        return min([one for one in seeds if one > seed] or seeds)

@@ -40,11 +40,11 @@ def cell_text(cell: Mapping[str, Any], unit: str) -> str:
     return text if cell["low"] is None else f"{text} {interval(cell['low'], cell['high'], unit)}"
 
 
-def span_text(span: Span | None, unit: str) -> str:
-    """A difference with its interval, or ``not run``."""
+def span_text(span: Span | None, unit: str, *, signed: bool = True) -> str:
+    """A difference, or where not ``signed`` a figure, with its interval; or ``not run``."""
     if span is None:
         return NOT_RUN
-    return f"{figure(span.mean, unit, signed=True)} {interval(span.low, span.high, unit)}"
+    return f"{figure(span.mean, unit, signed=signed)} {interval(span.low, span.high, unit)}"
 
 
 def _number(value: float, sign: str = "") -> str:

@@ -52,6 +52,7 @@ class Bench:
         test: data source of the test images; ``None`` for the run's own.
         device, root: where to compute, and the folder of data sets.
         sibling: the run of another row with the same seed; ``None`` where it has not been trained.
+        neighbour: the run of a row, this one or another, with that row's next seed; ``None`` likewise.
         other: the reading of another column of the same run.
     """
 
@@ -62,13 +63,22 @@ class Bench:
     device: torch.device
     root: Path | None
     sibling: Callable[[str], Path | None]
+    neighbour: Callable[[str], Path | None]
     other: Callable[[str], Reading | None]
 
     def subject(self, checkpoint: str, images: int | None, run: Path | None = None) -> Subject:
-        """The run's model, or another run's, with the first test images."""
-        return load_subject(
+        """The run's model, or another run's, with the first test images.
+
+        Raises:
+            ReinforcedError: there are fewer images than that.
+        """
+        subject = load_subject(
             str(run or self.run), self.source(checkpoint, images), self.device, self.run / HERE
         )
+        if images is not None and len(subject.labels) < images:
+            data = self.test or RunDirectory(run or self.run).recipe.data.source
+            raise ReinforcedError(f"{data}: has {len(subject.labels)} test images; {images} are asked for")
+        return subject
 
     def source(self, checkpoint: str, images: int | None) -> Source:
         """How the subject is found again."""
@@ -113,6 +123,11 @@ class Column(Component):
         return ()
 
     @property
+    def all_seeds(self) -> bool:
+        """Whether it needs those runs of every seed, and not of the run's own alone."""
+        return False
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """Columns that it is made from; one with parts is never measured itself."""
         return ()
@@ -137,7 +152,7 @@ class Column(Component):
         return float(images)
 
     def command(self, images: int, test: str | None) -> str:  # noqa: ARG002
-        """What measures it on a run by hand; empty where training alone does."""
+        """What measures it on a run by hand; empty where training does, or nothing but the study."""
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Accuracy left by examples that were made on another row's model of the same seed."""
+"""Accuracy left by examples that were made on the next seed's model of a row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from reinforced.attacks.base import Attack, run_attack
+from reinforced.attacks.base import run_attack
 from reinforced.attacks.mifgsm import MIFGSM
 from reinforced.attacks.threat import ThreatModel
 from reinforced.attacks.transfer import Transfer
@@ -21,13 +21,15 @@ from reinforced.studies.reproduce.measures.base import (
     Reading,
     digest,
     keep_outcomes,
-    options,
     read_outcomes,
 )
 
+CRAFT = MIFGSM(loss="gap")
+"""Float32 rounds the gradient of the cross-entropy away on a saturated surrogate; the gap loss keeps it."""
+
 
 class Transferred(Column):
-    """MI-FGSM on the source row's model; on the row's own it is a white-box attack."""
+    """MI-FGSM on a model of the source row that is never the one attacked, not on the row itself either."""
 
     measure: Literal["transfer"]
     source: str = setting(..., "row that the examples are made on")
@@ -38,33 +40,41 @@ class Transferred(Column):
         """See :class:`Column`."""
         return (self.source,)
 
+    @property
+    def all_seeds(self) -> bool:
+        """See :class:`Column`: the next seed's."""
+        return True
+
     def check(self) -> None:
         """See :class:`Column`."""
         ThreatModel.parse(self.threat)
 
     def read(self, bench: Bench) -> Reading | None:
-        """See :class:`Column`."""
-        made_on = bench.sibling(self.source)
+        """See :class:`Column`.
+
+        Raises:
+            ReinforcedError: the source row has one seed.
+        """
+        made_on = bench.neighbour(self.source)
         surrogate = None if made_on is None else digest(made_on, "last")
         if surrogate is None:
             return None
-        about = {"model": digest(bench.run, "last"), "surrogate": surrogate}
+        about = {"model": digest(bench.run, "last"), "surrogate": surrogate, "attack": CRAFT.name}
         return read_outcomes(self._file(bench, surrogate), self.count(bench), **about)
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
         """See :class:`Column`.
 
         Raises:
-            ReinforcedError: the source row has no run of this seed.
+            ReinforcedError: the source row has one seed, or no run of the next one.
         """
-        made_on = bench.sibling(self.source)
+        made_on = bench.neighbour(self.source)
         if made_on is None:
-            raise ReinforcedError(f"column {self.id}: no run of {self.source} with this seed")
+            raise ReinforcedError(f"column {self.id}: no run of {self.source} with the next seed")
         told(f"transfer from {self.source}")
         subject = bench.subject("last", self.count(bench))
         surrogate = bench.subject("last", 1, made_on).model
-        white_box = made_on == bench.run
-        attack: Attack = MIFGSM() if white_box else Transfer({self.source: surrogate}, MIFGSM())
+        attack = Transfer({self.source: surrogate}, CRAFT)
         threat = ThreatModel.parse(self.threat)
         found = run_attack(attack, subject.model, subject.images, subject.labels, threat, seed=0)
         sha256 = model_sha256(surrogate)
@@ -73,17 +83,13 @@ class Transferred(Column):
             found.robust.cpu(),
             model=model_sha256(subject.model),
             surrogate=sha256,
+            attack=CRAFT.name,
             data=data_sha256(subject.images, subject.labels),
         )
 
     def passes(self, images: int) -> float:
         """See :class:`Column`."""
-        return 2.0 * MIFGSM().steps * images
-
-    def command(self, images: int, test: str | None) -> str:
-        """See :class:`Column`."""
-        end = options(images, test, "last")
-        return f"reinforced evaluate RUN RUN-OF-{self.source} --threat {self.threat} --curve models {end}"
+        return 2.0 * CRAFT.steps * images
 
     def _file(self, bench: Bench, surrogate: str) -> Path:
         name = f"transfer-{folder_name(self.threat)}-{self.count(bench)}-{surrogate[:12]}.json"
