@@ -27,6 +27,9 @@ from reinforced.evaluation.verify import Verification, verify
 from reinforced.files import write_json
 from reinforced.studies.subjects import Source, Subject, load_subject
 
+CRAFT = MIFGSM(loss="gap")
+"""Crafts on surrogates: the gradient of float32 cross-entropy is lost on confident ones."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -50,7 +53,7 @@ def evaluate_subject(
 ) -> tuple[Path, Evaluation | None]:
     """Run a plan; the folder's name holds threat, attacks, images and checkpoint."""
     transfers: list[Attack] = [
-        Transfer({name: model}, MIFGSM()) for name, model in plan.surrogates.items() if name != subject.name
+        Transfer({name: model}, CRAFT) for name, model in plan.surrogates.items() if name != subject.name
     ]
     names = "+".join(plan.attacks)
     label = names if len(names) <= 40 and "(" not in names else hashlib.sha256(names.encode()).hexdigest()[:8]
@@ -168,12 +171,17 @@ def draw_curves(
     """
     if what == "models":
         models = {subject.name: subject.model for subject in subjects}
+        if len(models) < len(subjects):
+            alike = next(
+                one.name for one in subjects if sum(one.name == other.name for other in subjects) > 1
+            )
+            raise ReinforcedError(f"--curve models: two runs are called {alike}; rename a folder")
         first = subjects[0]
-        cells = transfer_matrix(models, first.images, first.labels, threat, MIFGSM(), seed=seed)
+        cells = transfer_matrix(models, first.images, first.labels, threat, CRAFT, seed=seed)
         rows = [["made on, tested on", *models]]
         rows += [[made, *(_cell(cells[made][tested]) for tested in models)] for made in models]
         _keep(first.folder / folder_name(str(threat)) / "transfer.json", cells)
-        return [(f"transfer under {threat}: accuracy left, MI-FGSM with input diversity", rows)]
+        return [(f"transfer under {threat}: accuracy left, {CRAFT.name}", rows)]
     curves = {"epsilon": _epsilon_curve, "steps": over_steps}
     if what not in curves:
         raise ReinforcedError(f"no curve over {what!r}{did_you_mean(what, [*curves, 'models'])}")
