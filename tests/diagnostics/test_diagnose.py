@@ -15,6 +15,7 @@ from reinforced.attacks.base import run_attack
 from reinforced.attacks.fgsm import FGSM
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics import diagnose as module
+from reinforced.diagnostics.case import Case
 from reinforced.diagnostics.checks.certificate import CertificateCheck
 from reinforced.diagnostics.checks.loss_saturation import LossSaturation
 from reinforced.diagnostics.checks.zero_gradients import ZeroGradients
@@ -117,15 +118,19 @@ def test_the_folder_of_another_diagnosis_is_refused(data: Data, tmp_path: Path, 
         judged(given, model, out=tmp_path, **({change: others[change]} if change in others else {}))
 
 
-def test_a_model_that_fails_under_a_check_leaves_it_open(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_fails_under_a_check_leaves_it_open(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("one of the variables\nhas been modified")
 
-    monkeypatch.setattr(LossSaturation, "measure", fail)
-    found = judged(data)
+    with monkeypatch.context() as patched:
+        patched.setattr(LossSaturation, "measure", fail)
+        found = judged(data, out=tmp_path)
     (left_open,) = (finding for finding in found.findings if finding.check == "loss_saturation")
     assert (left_open.fired, left_open.grade) == (True, "failed control")
     assert "RuntimeError: one of the variables has been modified" in left_open.message
+    assert judged(data, out=tmp_path) == judged(data)
 
 
 def test_the_folder_of_a_model_of_other_code_is_refused(data: Data, tmp_path: Path) -> None:
@@ -284,6 +289,20 @@ def test_attacks_that_do_not_take_such_a_model_are_untested(
     monkeypatch.setattr(LossSaturation, "measure", refuse)
     found = judged(data)
     assert any("loss_saturation: square: needs images" in said for said in found.verdict.not_tested)
+
+
+def test_what_a_failing_check_had_broken_is_broken(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = LossSaturation.measure
+
+    def late(check: LossSaturation, case: Case) -> None:
+        whole(check, case)
+        raise ReinforcedError("autoattack: needs at least 4 classes")
+
+    monkeypatch.setattr(LossSaturation, "measure", late)
+    found = judged(data, Bands(1e5).eval())
+    (finding,) = (one for one in found.findings if one.check == "loss_saturation")
+    assert finding.fired is None
+    assert len(finding.witnesses) == found.verdict.loss.count > 0
 
 
 def test_the_released_attack_on_a_randomised_model_is_refused(data: Data) -> None:

@@ -233,17 +233,22 @@ def _examine(case: Case, kept: Kept, told: Told) -> list[Finding]:
         stored = kept.finding(check.name)
         if stored is None:
             known, before = set(case.examples), case.passes
+            failed = True  # is not kept: what ran out of memory once may not the next time
             try:
                 found = check.measure(case)
+                failed = False
             except Interrupted:
                 raise
             except ReinforcedError as error:  # an attack that does not take such images or classes
                 found = check.cannot(str(error))
             except Exception as error:
                 found = check.failed(error)
-            finding = replace(found, passes=case.passes - before)
             fresh = {row: image for row, image in case.examples.items() if row not in known}
-            kept.keep_finding(finding, fresh, tuple(case.images.shape[1:]))
+            if failed:  # what it had broken by then is broken
+                found = replace(found, witnesses=tuple(row for row in sorted(fresh) if case.claimed[row]))
+            finding = replace(found, passes=case.passes - before)
+            if not failed:
+                kept.keep_finding(finding, fresh, tuple(case.images.shape[1:]))
         else:
             finding, fresh = stored
             case.examples |= fresh

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from reinforced.attacks.base import run_attack
-from reinforced.attacks.mifgsm import MIFGSM
 from reinforced.attacks.threat import ThreatModel
 from reinforced.attacks.transfer import Transfer
 from reinforced.component import setting
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.identity import data_sha256, model_sha256
 from reinforced.evaluation.job import folder_name
+from reinforced.studies.evaluations import CRAFT
 from reinforced.studies.reproduce.measures.base import (
     HERE,
     Bench,
@@ -23,9 +23,6 @@ from reinforced.studies.reproduce.measures.base import (
     keep_outcomes,
     read_outcomes,
 )
-
-CRAFT = MIFGSM(loss="gap")
-"""Float32 rounds the gradient of the cross-entropy away on a saturated surrogate; the gap loss keeps it."""
 
 
 class Transferred(Column):
