@@ -83,9 +83,12 @@ def known(file: Path) -> dict[str, Outcome]:
 
 def run(command: str, given: dict[str, str | None]) -> Outcome:
     """One benchmark, unless an option that it needs is missing; its errors go to standard error too."""
+    # Folders are of one machine: the page names what stands there in capitals instead.
+    shown = {name: value if name == "clock" else name.upper() for name, value in given.items()}
+    said = f"python benchmarks/{command.format(**shown)}"
     missing = [f"--{name}" for name, value in given.items() if f"{{{name}}}" in command and value is None]
     if missing:
-        return Outcome(f"not run: give {' and '.join(missing)}", f"python benchmarks/{command}")
+        return Outcome(f"not run: give {' and '.join(missing)}", said)
     script, *arguments = [word.format(**given) for word in shlex.split(command)]
     if not (HERE / script).is_file():
         return Outcome(f"failed: there is no benchmarks/{script}")
@@ -103,7 +106,7 @@ def run(command: str, given: dict[str, str | None]) -> Outcome:
     state = "run" if done.returncode == 0 else f"failed: it ended with {done.returncode}"
     printed = "\n".join(line for line in done.stdout.splitlines() if not line.startswith("BAR "))
     figures = {one["name"]: one for one in found}
-    return Outcome(state, f"python benchmarks/{command}", machine(), printed.strip(), figures)
+    return Outcome(state, said, machine(), printed.strip(), figures)
 
 
 def page(suite: dict[str, dict[str, Any]], outcomes: dict[str, Outcome], *, quick: bool) -> str:
@@ -122,7 +125,7 @@ def page(suite: dict[str, dict[str, Any]], outcomes: dict[str, Outcome], *, quic
         parts += ["| figure | value | range | goal | kept |", "| --- | --- | --- | --- | --- |"]
         for figure in dict.fromkeys((*entry["goals"], *outcome.figures)):
             parts.append(row(figure, entry["goals"].get(figure), outcome.figures.get(figure)))
-        parts.append("")
+        parts += ["", *([entry["note"], ""] if "note" in entry else [])]
         if outcome.printed:
             parts += [
                 "<details><summary>What it printed</summary>",

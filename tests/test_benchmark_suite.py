@@ -18,7 +18,9 @@ GIVEN = {"data": None, "robust": None, "run": None, "clock": "cpu", "scratch": "
 FINDS = """
 import argparse
 from common import bar, parse
-options = parse(argparse.ArgumentParser())
+parser = argparse.ArgumentParser()
+parser.add_argument("--clock")
+options = parse(parser)
 print("| a table |")
 bar("ratio", 1.5, ">=1.4", True, [1.3, 1.5, 1.6])
 bar("extra", 2.0, "<1", False)
@@ -40,7 +42,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             "goals": {"ratio": ">=1.4", "rest": "<2"},
         }
         for name, command in (
-            ("finds", "finds.py"),
+            ("finds", "finds.py --clock {clock}"),
             ("fails", "fails.py"),
             ("wants", "finds.py --data {data}"),
         )
@@ -52,6 +54,7 @@ def test_figures_stand_beside_goals_and_nothing_is_invented(suite: dict[str, Any
     assert [one.state for one in outcomes.values()] == [
         "run", "failed: it ended with 3", "not run: give --data",
     ]  # fmt: skip
+    suite["finds"]["note"] = "1.5, by chance."
     text = run_all.page(suite, outcomes, quick=True)
     head, finds, fails, wants = text.split("\n## ")
     assert "1 of 6 goals kept, 0 not, 5 not run." in head
@@ -60,6 +63,9 @@ def test_figures_stand_beside_goals_and_nothing_is_invented(suite: dict[str, Any
     assert "| rest | not run | | <2 | |" in finds
     assert "| extra | 2 |  | <1 | no |" in finds
     assert "| a table |" in finds
+    assert "1.5, by chance." in finds
+    assert "`python benchmarks/finds.py --clock cpu`" in finds
+    assert "`python benchmarks/finds.py --data DATA`" in wants
     assert "**Failed: it ended with 3.**" in fails
     assert "| ratio | not run | | >=1.4 | |" in wants
 
