@@ -37,6 +37,18 @@ class Torn(nn.Module):
         return images.mean((1, 2, 3))[:, None] + torch.tensor([0.0, self.sign])
 
 
+class Drawn(nn.Module):
+    """Draws one of two read-outs a batch, not an image."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images)
+        return logits if torch.rand(()) < 0.5 else logits.roll(1, 1)
+
+
 class Adaptive(nn.Module):
     """Normalises by the batch before its read-out."""
 
@@ -59,6 +71,13 @@ def test_rounding_is_no_randomness(size: float, randomised: bool, model: nn.Modu
     images, labels = data
     with torch.random.fork_rng():
         assert ("randomised" in names(Jittered(model, size), (images[:32], labels[:32]))) is randomised
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_network_drawn_a_batch_is_found(seed: int, model: nn.Module, data: Data) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        assert "randomised" in names(Drawn(model), data)
 
 
 def test_another_class_is_randomness_however_close(data: Data) -> None:

@@ -133,6 +133,7 @@ tables:
             "measure: difference, first: a, second: b",
             "column clean: no column 'a'; known: clean",
         ),
+        ("measure: clean", "measure: metric, name: passes, checkpoint: best", "give last or a number"),
         ("measure: clean}", "measure: clean}, {id: clean, measure: clean}", "column clean is in it twice"),
         (
             "tables:",

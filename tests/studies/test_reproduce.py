@@ -339,6 +339,7 @@ def test_the_command_writes_record_and_page(typed: Typed, done: Path) -> None:
         (["gupta2020", "--table", "3.1", "3.9"], "study gupta2020 has no table '3.9'; did you mean '3.4'?"),
         (["gupta2020", "-o", "page.md"], "--out is of `reinforced reproduce page`"),
         (["page", "--records", "none"], "no template none.md.j2"),
+        (["page", "--records", "study.json"], "--records study.json: give the folder"),
     ],
 )
 def test_a_wrong_name_is_one_line_with_the_nearest(typed: Typed, words: list[str], said: str) -> None:

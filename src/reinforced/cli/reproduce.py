@@ -37,6 +37,8 @@ def reproduce(
 
     Started twice, the two share the jobs: start it as often as there are cores.
     """
+    if records.suffix or records.is_file():
+        raise ReinforcedError(f"--records {records}: give the folder that holds the studies' records")
     if study == "page":
         _page(records, out)
         return

@@ -17,6 +17,9 @@ PROBED = 64
 """Images that the model's properties are looked for on."""
 ALONE = 8
 """Images that are also predicted one by one."""
+REPEATS = 10
+"""Further passes over those images: a model that draws one of two networks a batch looks deterministic in
+half of all pairs of passes, but in one of 2,000 cases in all of these."""
 ROUNDING = 1e-5
 """Of the largest logit (of 1, where that is less): two passes that differ by less are one function. Float32
 keeps 6e-8 of a sum, and a sum of thousands of terms in another order, as on a GPU, differs by some 1e-6."""
@@ -46,7 +49,7 @@ class Preflight:
 
     @property
     def randomised(self) -> bool:
-        """Whether two passes over the same images differ by more than rounding."""
+        """Whether passes over the same images differ by more than rounding."""
         return any(note.name == "randomised" for note in self.notes)
 
     def blocks(self, access: str) -> str:
@@ -74,9 +77,11 @@ def preflight(
     with sealed(model, device) as meter:
         with torch.no_grad():
             logits = meter(probe)
-            again = meter(probe)
+            pairs = [(logits, meter(probe))]
+            few = meter(probe[:ALONE])
+            pairs += [(few, meter(probe[:ALONE])) for _ in range(REPEATS)]
         check_logits(logits, truth)
-        notes = [_randomised(logits, again) or _batch_dependent(meter, probe, logits)]
+        notes = [_randomised(pairs) or _batch_dependent(meter, probe, logits)]
         gradients = _has_gradients(meter, probe)
     notes += _notes(logits, truth, has_gradients=gradients)
     found = Preflight(logits.shape[1], tuple(note for note in notes if note is not None))
@@ -102,12 +107,16 @@ def _check_modes(model: nn.Module) -> None:
             )
 
 
-def _randomised(logits: Tensor, again: Tensor) -> Note | None:
-    largest = max(1.0, float(logits.abs().max()))
-    alike = ((logits - again).abs() <= ROUNDING * largest).all()  # not-a-number is not alike
-    if bool(alike) and torch.equal(logits.argmax(1), again.argmax(1)):
+def _randomised(pairs: Sequence[tuple[Tensor, Tensor]]) -> Note | None:
+    if all(_alike(logits, again) for logits, again in pairs):
         return None
     return Note("randomised", "the model is randomised: it is scored over repeated draws (half of 100)")
+
+
+def _alike(logits: Tensor, again: Tensor) -> bool:
+    largest = max(1.0, float(logits.abs().max()))
+    alike = ((logits - again).abs() <= ROUNDING * largest).all()  # not-a-number is not alike
+    return bool(alike) and torch.equal(logits.argmax(1), again.argmax(1))
 
 
 def _batch_dependent(model: nn.Module, probe: Tensor, logits: Tensor) -> Note | None:

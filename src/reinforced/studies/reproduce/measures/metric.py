@@ -28,6 +28,18 @@ class Metric(Column):
         """See :class:`Column`."""
         return self.checkpoint
 
+    def check(self) -> None:
+        """See :class:`Column`.
+
+        Raises:
+            ReinforcedError: metrics are of an epoch, and of no other checkpoint.
+        """
+        if self.checkpoint != "last" and not self.checkpoint.isdecimal():
+            raise ReinforcedError(
+                f"column {self.id}: checkpoint: {self.checkpoint}: metrics are kept by epoch; give last or a "
+                "number"
+            )
+
     def read(self, bench: Bench) -> Reading | None:
         """See :class:`Column`.
 
