@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,19 @@ def test_metrics_cut_after_a_line_are_seen(run: Path) -> None:
     (run / "summary.json").unlink()
     with pytest.raises(ReinforcedError, match="a row lacks its accuracies"):
         train(RunDirectory(run).recipe, run, device=torch.device("cpu"))
+
+
+def test_a_lock_that_waits_is_had_once_the_other_lets_go(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with locked(tmp_path / "a.lock", "--runs", wait=True):
+            order.append("second")
+
+    with locked(tmp_path / "a.lock", "--runs"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]

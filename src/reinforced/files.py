@@ -63,12 +63,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def locked(file: Path, other: str) -> Iterator[None]:
+def locked(file: Path, other: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the folder of ``file`` for this process; the system lets go of it however the process ends.
 
     Args:
         file: the lock, which says who holds it.
         other: the option that chooses another folder, for the message.
+        wait: until the other process has let go of it, for work of seconds.
 
     Raises:
         InUse: another process holds it.
@@ -81,7 +82,7 @@ def locked(file: Path, other: str) -> Iterator[None]:
         raise ReinforcedError(f"cannot write {file.parent}: {error.strerror}") from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
             holder = lock.read().decode(errors="replace").strip() or "?"

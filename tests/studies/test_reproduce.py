@@ -20,9 +20,10 @@ from reinforced import cli
 from reinforced.errors import InUse, ReinforcedError
 from reinforced.studies.reproduce.cost import estimate
 from reinforced.studies.reproduce.execute import Outcome, execute
+from reinforced.studies.reproduce.imagewise import unpacked
 from reinforced.studies.reproduce.measures.base import digest
 from reinforced.studies.reproduce.paper import Paper, Table, choose_tables, load_paper
-from reinforced.studies.reproduce.records import NOT_RUN, canonical, record_of
+from reinforced.studies.reproduce.records import NOT_RUN, canonical, record_of, refuse_to_forget
 from reinforced.studies.reproduce.survey import Place, Survey
 from reinforced.training.run import RunDirectory
 
@@ -100,13 +101,24 @@ def test_every_cell_has_its_seeds_its_interval_and_its_hashes(done: Path) -> Non
     assert cells["RL", "transfer"]["values"][0]["data"] == clean["values"][0]["data"]
     assert cells["SL", "passes"]["mean"] > 0
     assert cells["SL", "passes"]["low"] is None  # seeds that agree on a number are no interval
-    assert cells["chosen", "verdict"]["values"][0]["value"] in (
-        "genuine",
-        "overstated",
-        "masked",
-        "not-robust",
-        "inconclusive",
-    )
+    judged = survey(done / "runs").run("chosen", 0)
+    assert judged is not None
+    (verdict,) = judged.glob("diagnostics/*/verdict.json")
+    assert cells["chosen", "verdict"]["values"][0]["value"] == json.loads(verdict.read_text())["label"]
+
+
+def test_shares_of_test_images_keep_the_outcome_of_each(done: Path) -> None:
+    cells = cells_of(record_in(done / "study"))
+    for name in ("clean", "fgsm@1", "peak", "released", "corrected", "difference", "transfer"):
+        for value in cells["SL", name]["values"]:
+            outcomes = unpacked(value, cells["SL", name]["images"])
+            assert outcomes is not None
+            assert outcomes.mean() == pytest.approx(value["value"], abs=1e-6), name
+    clean, fgsm = (unpacked(cells["SL", name]["values"][0], 40) for name in ("clean", "fgsm@2"))
+    assert clean is not None
+    assert fgsm is not None
+    assert (fgsm <= clean).all()
+    assert unpacked(cells["SL", "train"]["values"][0], 40) is None  # other images for each seed
 
 
 def test_the_row_chosen_on_validation_images_is_the_better_one_and_is_not_trained_twice(done: Path) -> None:
@@ -210,6 +222,42 @@ def test_an_evaluation_of_other_weights_or_with_a_failed_check_does_not_count(
     assert found.reading("SL", 0, "fgsm@1") is None
     shutil.copyfile(run / "checkpoints/epoch-0001.safetensors", run / "checkpoints/last.safetensors")
     assert found.reading("SL", 0, "clean") is None
+
+
+def test_an_evaluation_on_other_images_does_not_count(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    found = survey(tmp_path / "runs")
+    run = found.run("SL", 0)
+    assert run is not None
+    for file in run.glob("evaluations/linf-0.1/*/subject.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "npz:others.npz"}))
+    assert found.reading("SL", 0, "fgsm@1") is None
+    paper = load_paper(str(TINY))
+    others = paper.sizes["cpu"].model_copy(update={"test": "npz:others.npz"})
+    elsewhere = survey(tmp_path / "runs", paper.model_copy(update={"sizes": {"cpu": others}}))
+    assert elsewhere.reading("SL", 0, "fgsm@1") is not None
+    assert elsewhere.reading("SL", 0, "clean") is None
+    assert elsewhere.reading("SL", 0, "transfer") is None
+
+
+def test_a_record_that_knows_more_than_the_runs_is_not_written_over(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "study", tmp_path / "study")
+    before = (tmp_path / "study" / "tiny-cpu.json").read_bytes()
+    with pytest.raises(
+        ReinforcedError, match="measured cells whose runs are not below --runs, the first is SL"
+    ):
+        run_study(tmp_path / "none", tmp_path / "study")
+    assert (tmp_path / "study" / "tiny-cpu.json").read_bytes() == before
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_record_of_other_recipes_gives_way(done: Path, tmp_path: Path) -> None:
+    """Cells whose row was changed in the study file are gone for good, so nothing is lost with them."""
+    record = record_in(done / "study")
+    for row in record["rows"]:
+        row["command"] += " optimizer.lr=1"
+    (tmp_path / "tiny-cpu.json").write_text(canonical(record))
+    refuse_to_forget(tmp_path, record_of(survey(tmp_path / "none"), "tiny"))
 
 
 def test_examples_are_made_on_the_next_seeds_model_and_on_the_diagonal_too(done: Path) -> None:

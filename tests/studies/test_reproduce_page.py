@@ -7,14 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.book import Book
 from reinforced.studies.reproduce.drawings import figure_of
+from reinforced.studies.reproduce.imagewise import packed, standard_error, unpacked
 from reinforced.studies.reproduce.ledger import answer, difference
 from reinforced.studies.reproduce.page import bare_figures, render, write_page
 from reinforced.studies.reproduce.records import Record, read_records
+from reinforced.studies.statistics import contrast
 
 DOCS = Path(__file__).parents[2] / "docs" / "results"
 PAGE = '{{ cell("made-cpu", "RL", "robust") }}'
@@ -50,7 +55,7 @@ def made() -> Record:
         {"id": name, "title": name, "unit": unit, "command": "", "at": ""} for name, unit in UNITS.items()
     ]
     return {
-        "schema": 1,
+        "schema": 2,
         "study": "made",
         "size": "cpu",
         "question": "Is it?",
@@ -76,9 +81,9 @@ def made() -> Record:
             cell("SL", "verdict"),
             cell("SL", "margin", 8.8, 9.0, 8.6),
             cell("RL", "clean", 0.69, 0.72, 0.7),
-            cell("RL", "robust", 0.2, 0.22, 0.24),
+            cell("RL", "robust", 0.216, 0.22, 0.224),
             cell("RL", "verdict", "masked", "masked", "overstated"),
-            cell("RL", "margin", 19.1, 19.2, 19.3),
+            cell("RL", "margin", 19.196, 19.2, 19.204),
         ],
         "published": [{"row": "RL", "column": "robust", "percent": 55.0, "source": "the paper"}],
         "claims": [],
@@ -173,6 +178,10 @@ def test_an_unknown_cell_or_table_names_the_nearest() -> None:
         render("{{ cell( }}", records, "study")
 
 
+def said_of(*conditions: dict[str, Any]) -> dict[str, Any]:
+    return {"claim": "So.", "source": "us", "note": "", "given": [], "conditions": [*conditions]}
+
+
 def condition(row: str, column: str, minus: str = "", **bounds: float) -> dict[str, Any]:
     second = {"row": minus, "column": column} if minus else None
     return {"cell": {"row": row, "column": column}, "minus": second, "least": None, "most": None, **bounds}
@@ -198,37 +207,126 @@ def condition(row: str, column: str, minus: str = "", **bounds: float) -> dict[s
 )
 def test_a_claim_is_answered_by_the_intervals_of_its_cells(conditions: list[Any], said: str) -> None:
     cells = {(one["row"], one["column"]): one for one in made()["cells"]}
-    assert answer({"conditions": conditions}, cells) == said
+    assert answer({"given": [], "conditions": conditions}, cells) == said
+
+
+@pytest.mark.parametrize(
+    ("granted", "said"),
+    [
+        (condition("RL", "clean", "SL", least=-0.02, most=0.02), "holds"),
+        (condition("RL", "clean", "SL", least=0.0), "not testable here"),  # of the mean, which is below
+        (condition("RL", "clean", "SL", least=-0.0067), "holds"),  # whatever its interval
+        (condition("SL", "robust", least=0.0), "not run"),
+    ],
+)
+def test_what_a_claim_takes_for_granted_is_looked_for_in_the_means(
+    granted: dict[str, Any], said: str
+) -> None:
+    cells = {(one["row"], one["column"]): one for one in made()["cells"]}
+    claim = {"given": [granted], "conditions": [condition("RL", "robust", least=0.18)]}
+    assert answer(claim, cells) == said
+
+
+def test_one_of_many_conditions_is_refuted_less_easily() -> None:
+    cells = {(one["row"], one["column"]): one for one in made()["cells"]}
+    refuted = condition("RL", "robust", least=0.262)  # over images up to 0.259, at 99.5 % to 0.275
+    held = [condition("RL", "robust", least=0.18)] * 9
+    assert answer({"given": [], "conditions": [refuted]}, cells) == "does not hold"
+    assert answer({"given": [], "conditions": [refuted, *held]}, cells) == "undecided"
+    assert answer({"given": [], "conditions": [condition("RL", "robust", least=0.5), *held]}, cells) == (
+        "does not hold"
+    )
 
 
 def test_a_difference_of_single_seeds_decides_nothing() -> None:
     cells = {("RL", "clean"): cell("RL", "clean", 0.9), ("SL", "clean"): cell("SL", "clean", 0.1)}
-    assert answer({"conditions": [condition("RL", "clean", "SL", least=0.0)]}, cells) == "undecided"
+    claim = {"given": [], "conditions": [condition("RL", "clean", "SL", least=0.0)]}
+    assert answer(claim, cells) == "undecided"
 
 
-def test_seeds_that_agree_leave_a_difference_what_the_cells_intervals_allow() -> None:
-    cells = {
-        ("RL", "clean"): cell("RL", "clean", 0.7, 0.7),
-        ("SL", "clean"): cell("SL", "clean", 0.65, 0.65, interval=0.02),
-    }
-    found = difference(cells["RL", "clean"], cells["SL", "clean"])
-    assert found == pytest.approx((0.05, 0.02, 0.08))
-    cells["SL", "clean"] = cell("SL", "clean", 0.65, 0.65, interval=None)
-    assert answer({"conditions": [condition("RL", "clean", "SL", least=0.0)]}, cells) == "undecided"
+def outcomes_of(cell: dict[str, Any], *each: list[int]) -> dict[str, Any]:
+    """The cell with its outcomes, a list of 1, 0, -1 a seed."""
+    values: list[dict[str, Any]] = [
+        {"seed": seed, "value": sum(one) / len(one), "data": "the same", **packed(one)}
+        for seed, one in enumerate(each)
+    ]
+    mean = sum(value["value"] for value in values) / len(values)
+    return cell | {"values": values, "images": len(each[0]), "mean": mean}
+
+
+def test_seeds_that_agree_leave_a_difference_what_the_images_allow() -> None:
+    first, second = cell("RL", "clean", 0.7, 0.7), cell("SL", "clean", 0.65, 0.65)
+    half = 1.96 * (0.7 * 0.3 / 500 + 0.65 * 0.35 / 500) ** 0.5
+    assert difference(first, second) == pytest.approx((0.05, 0.05 - half, 0.05 + half), abs=1e-3)
+
+
+def test_images_that_both_get_right_or_wrong_say_nothing_of_a_difference() -> None:
+    right = [1] * 350 + [0] * 150
+    first, second = [*right], [0] * 25 + right[25:]  # 25 discordant images, all one way
+    paired = difference(
+        outcomes_of(cell("RL", "clean", 0), first, first),
+        outcomes_of(cell("SL", "clean", 0), second, second),
+    )
+    assert paired is not None
+    # Agresti & Min 2005: (b + c + 1 - (b - c)^2 / n) / (n + 2)^2.
+    half = 1.96 * (25 + 1 - 25**2 / 500) ** 0.5 / 502
+    assert paired == pytest.approx((0.05, 0.05 - half, 0.05 + half), abs=1e-4)
+
+
+def test_a_difference_holds_what_seeds_and_what_images_allow() -> None:
+    # Three seeds hardly differ; which 500 images were drawn matters more.
+    first = [[1] * 100 + [0] * 400, [1] * 101 + [0] * 399, [1] * 99 + [0] * 401]
+    second = [[0] * 400 + one[:100] for one in ([1] * 92 + [0] * 8, [1] * 93 + [0] * 7, [1] * 91 + [0] * 9)]
+    one = outcomes_of(cell("RL", "clean", 0), *first)
+    other = outcomes_of(cell("SL", "clean", 0), *second)
+    seeds = contrast([0.2, 0.202, 0.198], [0.184, 0.186, 0.182])
+    found = difference(one, other)
+    assert found is not None
+    assert seeds.low is not None
+    assert seeds.low > 0 > found.low
+    noisy = [[1] * 50 + [0] * 450, [1] * 100 + [0] * 400, [1] * 150 + [0] * 350]  # here the seeds matter more
+    wide = difference(outcomes_of(cell("RL", "clean", 0), *noisy), other)
+    over = contrast([0.1, 0.2, 0.3], [0.184, 0.186, 0.182])
+    assert wide is not None
+    assert (wide.low, wide.high) == pytest.approx((over.low, over.high))
+
+
+def test_no_loss_in_any_seed_decides_that_there_is_little() -> None:
+    cells = {("RL", "clean"): outcomes_of(cell("RL", "clean", 0), [0] * 500, [0] * 500)}
+    claim = {"given": [], "conditions": [condition("RL", "clean", most=0.02)]}
+    assert answer(claim, cells) == "holds"
+
+
+def test_the_error_of_a_difference_covers_as_often_as_it_says() -> None:
+    """Of 2,000 draws of 200 images with 6 % against 3 % discordant, 95 % intervals miss in 3 to 7 %."""
+    rng = np.random.default_rng(0)
+    draws = rng.choice([1.0, -1.0, 0.0], p=[0.06, 0.03, 0.91], size=(2000, 200))
+    missed = np.mean([abs(one.mean() - 0.03) > 1.96 * standard_error(one) for one in draws])
+    assert 0.03 < missed < 0.07
+
+
+@given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=50))
+def test_outcomes_survive_their_masks(outcomes: list[int]) -> None:
+    found = unpacked(packed(outcomes), len(outcomes))
+    assert found is not None
+    assert found.tolist() == outcomes
 
 
 def test_a_figure_without_an_interval_decides_nothing() -> None:
     cells = {("RL", "margin"): cell("RL", "margin", 0.0, 0.0, interval=None)}
-    claim = {"claim": "So.", "source": "us", "note": "", "conditions": [condition("RL", "margin", most=2.0)]}
+    claim = said_of(condition("RL", "margin", most=2.0))
     assert answer(claim, cells) == "undecided"
     record = made() | {"cells": [*cells.values()], "claims": [claim]}
     assert "RL, margin: 0 [unknown] (asked: at most 2)" in Book({"made-cpu": record}, "").ledger("made-cpu")
 
 
 def test_the_ledger_shows_the_interval_that_it_judges_by() -> None:
-    claim = {"claim": "So.", "source": "us", "note": "", "conditions": [condition("RL", "robust", least=0.2)]}
+    claim = said_of(condition("RL", "robust", least=0.2)) | {"given": [condition("RL", "clean", least=0.5)]}
     text = Book({"made-cpu": made() | {"claims": [claim]}}, "").ledger("made-cpu")
-    assert "**undecided** | RL, robust: 22.0 % [18.4, 25.9] (asked: at least 20.0 %)" in text
+    assert (
+        "**undecided** | RL, robust: 22.0 % [18.4, 25.9] (asked: at least 20.0 %); given RL, clean: 70.3 % ["
+        in text
+    )
 
 
 def test_a_drawing_says_what_its_intervals_are_over() -> None:
@@ -250,5 +348,5 @@ def test_a_damaged_record_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ReinforcedError, match=r"made-cpu\.json: damaged"):
         read_records(tmp_path)
     (tmp_path / "made-cpu.json").write_text('{"schema": 99}')
-    with pytest.raises(ReinforcedError, match="schema 99"):
+    with pytest.raises(ReinforcedError, match="schema 99, this version reads 2; move it away"):
         read_records(tmp_path)

@@ -99,16 +99,33 @@ def _outcome(folder: Path, epoch: int, record: dict[str, Any]) -> Outcome:
     return Outcome(folder, epoch, terms, clean, robust, record["autoattack_accuracy"], tuple(doubts))
 
 
+def image_outcomes(folder: Path, column: str, share: float) -> Mask:
+    """One column of an evaluation's outcomes, (N,): ``robust``, or what an attack left.
+
+    Raises:
+        ReinforcedError: they are damaged, or another share than its record says.
+    """
+    (mask,) = _columns(folder / "outcomes.parquet", column)
+    if not len(mask) or abs(mask.mean() - share) > 1e-6:
+        raise ReinforcedError(f"{folder}: outcomes.parquet and evaluation.json disagree; evaluate again")
+    return mask
+
+
 def _masks(file: Path) -> tuple[Mask, Mask]:
+    clean, robust = _columns(file, "clean_correct", "robust")
+    return clean, robust
+
+
+def _columns(file: Path, *names: str) -> list[Mask]:
     import pyarrow as pa  # noqa: PLC0415 - slow to import
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        table = pq.read_table(file, columns=["clean_correct", "robust"])
-        clean, robust = (table.column(name).to_numpy() for name in ("clean_correct", "robust"))
+        table = pq.read_table(file, columns=list(names))
+        found = [table.column(name).to_numpy() for name in names]
     except (OSError, KeyError, pa.ArrowException) as error:
         raise ReinforcedError(f"{file}: damaged ({str(error).splitlines()[0]}); evaluate again") from None
-    return clean.astype(np.bool_), robust.astype(np.bool_)
+    return [one.astype(np.bool_) for one in found]
 
 
 def _checkpoint(

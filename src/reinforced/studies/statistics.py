@@ -21,7 +21,8 @@ class Estimate:
     Attributes:
         n, of: seeds it was measured with, and seeds there are.
         mean: over the ``n``.
-        low, high: 95 % t-interval of the mean, cut to the values that are possible; ``None`` for one seed.
+        low, high: t-interval of the mean, of 95 % if nothing else was asked for, cut to what is possible;
+            ``None`` for one seed.
         minimum, maximum: over the ``n``.
     """
 
@@ -40,7 +41,8 @@ class Contrast:
 
     Attributes:
         difference: first minus second.
-        low, high: 95 % Welch t-interval; ``None`` where neither side varies.
+        low, high: Welch's t-interval, of 95 % if nothing else was asked for; ``None`` where neither side
+            varies.
         p: exact two-sided permutation test; ``None`` where the seeds have more arrangements than are counted.
         smallest_p: the least that any outcome with so many seeds could give.
     """
@@ -53,7 +55,10 @@ class Contrast:
 
 
 def estimate(
-    values: Sequence[float | None], least: float = -math.inf, most: float = math.inf
+    values: Sequence[float | None],
+    least: float = -math.inf,
+    most: float = math.inf,
+    confidence: float = CONFIDENCE,
 ) -> Estimate | None:
     """Mean and t-interval over seeds of a figure that lies in [``least``, ``most``].
 
@@ -65,7 +70,7 @@ def estimate(
     mean, n = math.fsum(known) / len(known), len(known)
     low = high = None
     if n > 1:
-        half = _quantile(n - 1) * math.sqrt(_variance(known) / n)
+        half = _quantile(n - 1, confidence) * math.sqrt(_variance(known) / n)
         low, high = max(least, mean - half), min(most, mean + half)
     return Estimate(n, len(values), mean, low, high, min(known), max(known))
 
@@ -83,11 +88,12 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
-def contrast(first: Sequence[float], second: Sequence[float]) -> Contrast:
+def contrast(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Contrast:
     """Welch's interval (1947) and Fisher's exact permutation test of two methods, a value a seed.
 
     Args:
         first, second: at least two values each.
+        confidence: of the interval.
     """
     difference = math.fsum(first) / len(first) - math.fsum(second) / len(second)
     parts = [_variance(values) / len(values) for values in (first, second)]
@@ -95,7 +101,7 @@ def contrast(first: Sequence[float], second: Sequence[float]) -> Contrast:
     if sum(parts) > 0:
         sizes = (len(first), len(second))
         freedom = sum(parts) ** 2 / sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
-        half = _quantile(freedom) * math.sqrt(sum(parts))
+        half = _quantile(freedom, confidence) * math.sqrt(sum(parts))
         low, high = difference - half, difference + half
     arrangements = math.comb(len(first) + len(second), len(first))
     # With equally many seeds an arrangement and its mirror image are equally extreme.
@@ -128,7 +134,14 @@ def _variance(values: Sequence[float]) -> float:
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
-def _quantile(freedom: float) -> float:
+def normal_quantile(confidence: float = CONFIDENCE) -> float:
+    """Standard errors to either side of a mean that cover it with this confidence."""
+    from scipy.stats import norm  # noqa: PLC0415 - slow to import
+
+    return float(norm.ppf((1 + confidence) / 2))
+
+
+def _quantile(freedom: float, confidence: float) -> float:
     from scipy.stats import t  # noqa: PLC0415 - slow to import
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(t.ppf((1 + confidence) / 2, freedom))

@@ -118,7 +118,11 @@ class Book:
                 claim["source"],
                 f"**{answer(claim, cells)}**",
                 "; ".join(
-                    [*(self._why(name, one) for one in claim["conditions"]), *filter(None, [claim["note"]])]
+                    [
+                        *(self._why(name, one) for one in claim["conditions"]),
+                        *(f"given {self._why(name, one)}" for one in claim["given"]),
+                        *filter(None, [claim["note"]]),
+                    ]
                 ),
             ]
             for claim in record["claims"]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reinforced.errors import Interrupted, InUse, ReinforcedError
+from reinforced.files import locked
 from reinforced.studies.reproduce.paper import Table
-from reinforced.studies.reproduce.records import record_of, write_record
+from reinforced.studies.reproduce.records import record_of, refuse_to_forget, write_record
 from reinforced.studies.reproduce.survey import Job, Survey
 
 
@@ -37,7 +38,8 @@ def execute(
 ) -> Outcome:
     """Do what is left of some tables, and write the study's record after each job.
 
-    A job that fails does not stop the others. What is done stays done: the same command goes on.
+    A job that fails does not stop the others. What is done stays done: the same command goes on. A record
+    that knows more than the runs do, as in a new clone, is not written over.
 
     Args:
         survey: the study.
@@ -49,11 +51,13 @@ def execute(
 
     Raises:
         Interrupted: a signal; everything done is saved.
-        ReinforcedError: a record that cannot be written, or rows measured on different images.
+        ReinforcedError: a record that cannot be written, one with cells whose runs are not there, or rows
+            measured on different images.
     """
     busy: list[Job] = []
     failed: list[tuple[Job, str]] = []
-    path = write_record(records, record_of(survey, name))
+    refuse_to_forget(records, record_of(survey, name))
+    path = _write(survey, name, records)
     try:
         for job in survey.jobs(tables):
             try:
@@ -69,8 +73,15 @@ def execute(
             except ReinforcedError as error:
                 failed.append((job, str(error)))
                 continue
-            path = write_record(records, record_of(survey, name))
+            path = _write(survey, name, records)
     except (Interrupted, KeyboardInterrupt) as stopped:
         code = stopped.exit_code if isinstance(stopped, Interrupted) else 130
         raise Interrupted(f"stopped; everything done is saved: go on with `{again}`", code) from None
     return Outcome(path, tuple(busy), tuple(failed))
+
+
+def _write(survey: Survey, name: str, records: Path) -> Path:
+    """One process after the other, or one's older view of the runs would replace another's."""
+    lock = survey.place.runs / f"{name}-{survey.size_name}.lock"
+    with locked(lock, "--runs", wait=True):
+        return write_record(records, record_of(survey, name))

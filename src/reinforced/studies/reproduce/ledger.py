@@ -1,4 +1,8 @@
-"""Whether a claim holds: its conditions against the intervals of its cells."""
+"""Whether a claim holds: its conditions against the intervals of its cells.
+
+A claim of m conditions holds if each does at 95 %. It does not hold if one is violated at 1 - 5 %/m, for of
+m true conditions one or other would be violated by chance more often than one alone (Bonferroni).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from reinforced.attacks.intervals import clopper_pearson
+from reinforced.studies.reproduce.imagewise import cell_error, paired_error
 from reinforced.studies.reproduce.records import NOT_RUN
-from reinforced.studies.statistics import contrast
+from reinforced.studies.statistics import CONFIDENCE, contrast, estimate, normal_quantile
 
+Cells = Mapping[tuple[str, str], Mapping[str, Any]]
 Answer = Literal["holds", "does not hold", "undecided", "not testable here", "not run"]
 
 
@@ -21,72 +27,106 @@ class Span(NamedTuple):
     high: float
 
 
-def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> Span | None:
-    """One cell minus another, with Welch's 95 % interval over seeds; ``None`` where one was not run.
+def difference(
+    first: Mapping[str, Any], second: Mapping[str, Any], confidence: float = CONFIDENCE
+) -> Span | None:
+    """One cell minus another; ``None`` where one was not run.
 
-    Where no seed of either differs, it is what the two cells' own intervals allow. A cell of one seed says
-    nothing of its method, so against it there is no interval.
+    The interval holds both Welch's over seeds, which takes the images for granted, and the one that other
+    images would give with these seeds. A cell of one seed says nothing of its method, so against it there is
+    no interval; nor is there where no seed differs and the figure is of no images.
     """
     if first.get("mean") is None or second.get("mean") is None:
         return None
     mean = first["mean"] - second["mean"]
-    values = [[value["value"] for value in cell["values"]] for cell in (first, second)]
-    if min(map(len, values)) < 2:
+    one, other = ([value["value"] for value in cell["values"]] for cell in (first, second))
+    if min(len(one), len(other)) < 2:
         return Span(mean, -math.inf, math.inf)
-    found = contrast(*values)
-    if found.low is not None and found.high is not None:
-        return Span(mean, found.low, found.high)
-    one, other = _own(first), _own(second)
-    return Span(mean, one.low - other.high, one.high - other.low)
+    found = contrast(one, other, confidence)
+    seeds = () if found.low is None or found.high is None else (found.low, found.high)
+    return _union(mean, seeds, paired_error(first, second), confidence)
 
 
-def span(cell: Mapping[str, Any]) -> Span | None:
-    """A cell's figure; ``None`` where it was not run or is a word.
-
-    A t-interval over seeds takes the images for granted, so a share of images is also allowed what they
-    allow at its mean (Clopper-Pearson).
-    """
+def span(cell: Mapping[str, Any], confidence: float = CONFIDENCE) -> Span | None:
+    """A cell's figure with what seeds and images allow; ``None`` where it was not run or is a word."""
     if cell.get("mean") is None:
         return None
-    own, images = _own(cell), cell["images"]
-    if cell["unit"] != "share" or images is None:
-        return own
-    low, high = clopper_pearson(round(own.mean * images), images)
-    return Span(own.mean, min(own.low, low), max(own.high, high))
+    mean, images = cell["mean"], cell["images"]
+    seeds = _over_seeds([value["value"] for value in cell["values"]], confidence)
+    proportion = cell["unit"] == "share" and all("minus" not in value for value in cell["values"])
+    if not proportion or images is None:
+        return _union(mean, seeds, cell_error(cell), confidence)
+    ends = [*seeds, *clopper_pearson(round(mean * images), images, confidence)]
+    return Span(mean, min(ends), max(ends))
 
 
-def answer(claim: Mapping[str, Any], cells: Mapping[tuple[str, str], Mapping[str, Any]]) -> Answer:
-    """Of a claim in a record."""
+def answer(claim: Mapping[str, Any], cells: Cells) -> Answer:
+    """Of a claim in a record; what it takes for granted (``given``) is looked for in the measured figures."""
     if not claim["conditions"]:
         return "not testable here"
-    each = [_condition(one, cells) for one in claim["conditions"]]
+    granted = [_granted(one, cells) for one in claim["given"]]
+    if None in granted:
+        return "not run"
+    if not all(granted):
+        return "not testable here"
+    alone = CONFIDENCE
+    each = [_condition(one, cells, alone) for one in claim["conditions"]]
+    if "does not hold" in each and len(each) > 1:
+        together = 1 - (1 - alone) / len(each)
+        refuted = [_condition(one, cells, together) == "does not hold" for one in claim["conditions"]]
+        each = [
+            "undecided" if one == "does not hold" and not surely else one
+            for one, surely in zip(each, refuted, strict=True)
+        ]
     order: Sequence[Answer] = ("does not hold", "not run", "undecided", "holds")
     return next(one for one in order if one in each)
 
 
-def evidence(condition: Mapping[str, Any], cells: Mapping[tuple[str, str], Mapping[str, Any]]) -> Span | None:
+def evidence(condition: Mapping[str, Any], cells: Cells, confidence: float = CONFIDENCE) -> Span | None:
     """The figure that a condition is about."""
     first = _at(condition["cell"], cells)
     if condition["minus"] is None:
-        return span(first)
-    return difference(first, _at(condition["minus"], cells))
+        return span(first, confidence)
+    return difference(first, _at(condition["minus"], cells), confidence)
 
 
-def _condition(condition: Mapping[str, Any], cells: Mapping[tuple[str, str], Mapping[str, Any]]) -> Answer:
+def _granted(condition: Mapping[str, Any], cells: Cells) -> bool | None:
     found = evidence(condition, cells)
     if found is None:
+        return None
+    least, most = _bounds(condition)
+    return least <= found.mean <= most
+
+
+def _condition(condition: Mapping[str, Any], cells: Cells, confidence: float) -> Answer:
+    found = evidence(condition, cells, confidence)
+    if found is None:
         return "not run"
-    least = -math.inf if condition["least"] is None else condition["least"]
-    most = math.inf if condition["most"] is None else condition["most"]
+    least, most = _bounds(condition)
     if least <= found.low and found.high <= most:
         return "holds"
     return "does not hold" if found.high < least or found.low > most else "undecided"
 
 
-def _own(cell: Mapping[str, Any]) -> Span:
-    low, high = cell["low"], cell["high"]
-    return Span(cell["mean"], -math.inf if low is None else low, math.inf if high is None else high)
+def _bounds(condition: Mapping[str, Any]) -> tuple[float, float]:
+    least, most = condition["least"], condition["most"]
+    return -math.inf if least is None else least, math.inf if most is None else most
 
 
-def _at(term: Mapping[str, str], cells: Mapping[tuple[str, str], Mapping[str, Any]]) -> Mapping[str, Any]:
+def _over_seeds(values: Sequence[float], confidence: float) -> Sequence[float]:
+    """The t-interval, and nothing where no seed differs."""
+    found = estimate(values, confidence=confidence) if len(set(values)) > 1 else None
+    return [] if found is None or found.low is None or found.high is None else [found.low, found.high]
+
+
+def _union(mean: float, seeds: Sequence[float], error: float | None, confidence: float) -> Span:
+    """The mean with what both seeds and images allow; all, where neither says anything."""
+    ends = [*seeds]
+    if error is not None:
+        half = normal_quantile(confidence) * error
+        ends += [mean - half, mean + half]
+    return Span(mean, min(ends), max(ends)) if ends else Span(mean, -math.inf, math.inf)
+
+
+def _at(term: Mapping[str, str], cells: Cells) -> Mapping[str, Any]:
     return cells.get((term["row"], term["column"]), {"state": NOT_RUN})

@@ -111,10 +111,15 @@ class Condition(Component):
 
 
 class Claim(Component):
-    """A sentence and what decides it: it holds if all conditions surely do, not if one surely does not."""
+    """A sentence and what decides it: it holds if all conditions surely do, not if one surely does not.
+
+    What it takes for ``given``, such as rows that were fitted alike, must be so of the measured means, or it
+    is not testable here.
+    """
 
     claim: str = setting(..., "the sentence", min_length=1)
     source: str = setting(..., "who says it")
+    given: tuple[Condition, ...] = setting((), "what makes it testable")
     conditions: tuple[Condition, ...] = setting((), "none: not testable here")
     note: str = setting("", "why it is not testable, or what the conditions leave out")
 
@@ -149,7 +154,9 @@ class Paper(Component):
             (label, f"row {row.label}") for row in self.rows if row.choose for label in row.choose.among
         ]
         named += [(one.row, "published") for one in self.published]
-        terms = [term for claim in self.claims for one in claim.conditions for term in one.terms]
+        terms = [
+            term for claim in self.claims for one in (*claim.given, *claim.conditions) for term in one.terms
+        ]
         named += [(term.row, "claims") for term in terms]
         columns = [(one.column, "published") for one in self.published]
         columns += [(term.column, "claims") for term in terms]

@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.errors import ReinforcedError
 from reinforced.files import write_text
+from reinforced.studies.reproduce.imagewise import packed, standard_error
 from reinforced.studies.reproduce.measures import Column, Reading
+from reinforced.studies.reproduce.measures.derived import error_of
 from reinforced.studies.reproduce.paper import Table
 from reinforced.studies.reproduce.shelf import overrides_of
 from reinforced.studies.reproduce.survey import Survey
-from reinforced.studies.statistics import estimate
+from reinforced.studies.statistics import estimate, normal_quantile
 
-SCHEMA = 1
+SCHEMA = 2
 NOT_RUN = "not run"
 Record = dict[str, Any]
 
@@ -69,23 +73,55 @@ def write_record(folder: Path, record: Record) -> Path:
     return path
 
 
+def refuse_to_forget(folder: Path, record: Record) -> None:
+    """Keep a record of cells whose runs are elsewhere, as in a new clone, from being written over.
+
+    Raises:
+        ReinforcedError: the one in ``folder`` has measured cells of the same rows and columns that ``record``
+            has not.
+    """
+    path = folder / f"{record['study']}-{record['size']}.json"
+    if not path.is_file():
+        return
+    old = _read(path)
+    commands = {row["label"]: row["command"] for row in record["rows"]}
+    same = {row["label"] for row in old["rows"] if commands.get(row["label"]) == row["command"]}
+    here = {(cell["row"], cell["column"]): cell["state"] for cell in record["cells"]}
+    lost = [
+        cell
+        for cell in old["cells"]
+        if cell["state"] != NOT_RUN
+        and cell["row"] in same
+        and here.get((cell["row"], cell["column"])) == NOT_RUN
+    ]
+    if lost:
+        raise ReinforcedError(
+            f"{path}: has {len(lost)} measured cells whose runs are not below --runs, the first is "
+            f"{lost[0]['row']}, {lost[0]['column']}; give their --runs, other --records, or move it away"
+        )
+
+
 def read_records(folder: Path) -> dict[str, Record]:
     """The records of a folder by name: ``gupta2020-cpu``.
 
     Raises:
-        ReinforcedError: a damaged one, or one of a later version.
+        ReinforcedError: a damaged one, or one of another version.
     """
-    found: dict[str, Record] = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            schema = record["schema"]
-        except (ValueError, KeyError, TypeError):
-            raise ReinforcedError(f"{path}: damaged; `reinforced reproduce` writes it again") from None
-        if schema > SCHEMA:
-            raise ReinforcedError(f"{path}: of record schema {schema}, this version reads up to {SCHEMA}")
-        found[path.stem] = record
-    return found
+    return {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+
+
+def _read(path: Path) -> Record:
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        schema = record["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise ReinforcedError(f"{path}: damaged; move it away, `reinforced reproduce` writes it") from None
+    if schema != SCHEMA:
+        raise ReinforcedError(
+            f"{path}: of record schema {schema}, this version reads {SCHEMA}; move it away, `reinforced "
+            "reproduce` writes it"
+        )
+    return record
 
 
 def exact(value: float) -> float:
@@ -101,7 +137,12 @@ def _cell(survey: Survey, label: str, column: Column) -> Record:
     if len(known) < len(seeds):
         return cell | {"state": NOT_RUN}
     values = [
-        {"seed": seed, "value": one.value if isinstance(one.value, str) else exact(one.value), **one.evidence}
+        {
+            "seed": seed,
+            "value": one.value if isinstance(one.value, str) else exact(one.value),
+            **one.evidence,
+            **_images(one),
+        }
         for seed, one in zip(seeds, known, strict=True)
     ]
     return cell | {
@@ -112,6 +153,13 @@ def _cell(survey: Survey, label: str, column: Column) -> Record:
     }
 
 
+def _images(reading: Reading) -> Record:
+    """What the images allow: the outcome of each, or a standard error."""
+    if reading.outcomes is not None:
+        return packed(reading.outcomes)
+    return {} if reading.error is None else {"error": exact(reading.error)}
+
+
 def _interval(known: Sequence[Reading], column: Column) -> Record:
     """Mean and 95 % interval: over seeds, or over the images of the one checkpoint there is."""
     numbers = [exact(float(one.value)) for one in known if not isinstance(one.value, str)]
@@ -119,12 +167,19 @@ def _interval(known: Sequence[Reading], column: Column) -> Record:
     if len(numbers) < len(known):
         return none
     share, images = column.unit == "share", known[0].images
-    if len(set(numbers)) == 1 and share and images is not None:
-        # Seeds that do not differ, all at zero say, are no certainty: what the images of one allow is.
-        low, high = clopper_pearson(round(numbers[0] * images), images)
-        return {"mean": numbers[0], "low": exact(low), "high": exact(high), "interval": "images"}
     if len(set(numbers)) == 1:
-        return none | {"mean": numbers[0]}
+        # Seeds that do not differ, all at zero say, are no certainty: what the images of one allow is.
+        found = known[0]
+        if not share or (images is None and found.error is None):
+            return none | {"mean": numbers[0]}
+        if images is None or column.least < 0:  # a difference
+            error = error_of(found) if found.outcomes is None else standard_error(np.array(found.outcomes))
+            assert error is not None
+            half = normal_quantile() * error
+            low, high = max(column.least, numbers[0] - half), min(1.0, numbers[0] + half)
+        else:
+            low, high = clopper_pearson(round(numbers[0] * images), images)
+        return {"mean": numbers[0], "low": exact(low), "high": exact(high), "interval": "images"}
     over = estimate(numbers, column.least if share else -math.inf, 1.0 if share else math.inf)
     assert over is not None
     assert over.low is not None

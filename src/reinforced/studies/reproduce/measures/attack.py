@@ -13,9 +13,12 @@ from reinforced.attacks.threat import ThreatModel
 from reinforced.component import setting
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.job import folder_name
+from reinforced.evaluation.records import AS_RELEASED
 from reinforced.evaluation.suites import Chosen, choose_attacks
 from reinforced.studies.evaluations import Plan, evaluate_subject, remember_subject, verify_folder
+from reinforced.studies.outcomes import image_outcomes
 from reinforced.studies.reproduce.measures.base import Bench, Column, Reading, digest, options, read_json
+from reinforced.training.run import RunDirectory
 
 
 class Attack(Column):
@@ -48,15 +51,20 @@ class Attack(Column):
 
     def read(self, bench: Bench) -> Reading | None:
         """See :class:`Column`."""
-        for record in self._records(bench):
+        for folder, record in self._records(bench):
             data = record["setup"]["data_sha256"]
             evidence = {"model": record["setup"]["model_sha256"], "data": data}
             if self.of == "released":
                 claim = record["as_released"][0]
-                return Reading(claim["accuracy"], claim["images"], evidence | {"outcomes": claim["sha256"]})
-            own = {"worst": "robust_accuracy", "autoattack": "autoattack_accuracy"}
-            value = record[own[self.of]] if self.of in own else record["attacks"][0]["accuracy"]
-            return Reading(value, record["images"], evidence | {"outcomes": record["matrix_sha256"]})
+                value, sha256 = claim["accuracy"], claim["sha256"]
+                column = f"{claim['name']} ({AS_RELEASED})"
+            else:
+                own = {"worst": "robust_accuracy", "autoattack": "autoattack_accuracy"}
+                value = record[own[self.of]] if self.of in own else record["attacks"][0]["accuracy"]
+                sha256 = record["matrix_sha256"]
+                column = "robust" if self.of == "worst" or len(record["attacks"]) == 1 else self.of
+            outcomes = tuple(map(int, image_outcomes(folder, column, value)))
+            return Reading(value, record["images"], evidence | {"outcomes": sha256}, outcomes)
         return None
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
@@ -101,7 +109,7 @@ class Attack(Column):
     def _chosen(self) -> Chosen:
         return choose_attacks(self.attacks, self._threat())
 
-    def _records(self, bench: Bench) -> Iterator[dict[str, Any]]:
+    def _records(self, bench: Bench) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Finished and verified evaluations that are just this one, found by what they say of themselves."""
         chosen, model = self._chosen(), digest(bench.run, self.checkpoint)
         asked = {
@@ -122,8 +130,15 @@ class Attack(Column):
                 and record["images"] == self.count(bench)
                 and all(setup[key] == value for key, value in asked.items())
                 and _verified(file.parent, record)
+                and _data(file.parent, bench) == bench.data
             ):
-                yield record
+                yield file.parent, record
+
+
+def _data(folder: Path, bench: Bench) -> str:
+    """The data source of an evaluation; one that does not say is of the run's own."""
+    said = (read_json(folder / "subject.json") or {}).get("data")
+    return str(said or RunDirectory(bench.run).recipe.data.source)
 
 
 def _verified(folder: Path, record: dict[str, Any]) -> bool:

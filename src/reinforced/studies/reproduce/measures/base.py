@@ -35,11 +35,15 @@ class Reading:
         value: a share of 1, another number, or a word.
         images: it is a share of; ``None`` where it is of no images.
         evidence: hashes of what it was read from.
+        outcomes: of each test image 1 or 0, or of a difference 1, 0 or -1; ``None`` where they are not kept.
+        error: standard error over the images, where it does not follow from the others.
     """
 
     value: Value
     images: int | None
     evidence: Mapping[str, str]
+    outcomes: tuple[int, ...] | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,11 @@ class Bench:
             data = self.test or RunDirectory(run or self.run).recipe.data.source
             raise ReinforcedError(f"{data}: has {len(subject.labels)} test images; {images} are asked for")
         return subject
+
+    @property
+    def data(self) -> str:
+        """Name of the data source of the test images."""
+        return self.test or RunDirectory(self.run).recipe.data.source
 
     def source(self, checkpoint: str, images: int | None) -> Source:
         """How the subject is found again."""
@@ -210,4 +219,5 @@ def read_outcomes(file: Path, images: int | None, **about: str | None) -> Readin
     if images is not None and record["images"] != images:
         return None
     evidence = {"outcomes": sha256(record["right"]), "model": record["model"], "data": record["data"]}
-    return Reading(record["right"].count("1") / record["images"], record["images"], evidence)
+    outcomes = tuple(map(int, record["right"]))
+    return Reading(sum(outcomes) / len(outcomes), record["images"], evidence, outcomes)

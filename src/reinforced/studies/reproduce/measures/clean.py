@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,8 +41,11 @@ class Clean(Column):
 
     def read(self, bench: Bench) -> Reading | None:
         """See :class:`Column`."""
-        images = self.count(bench) if self.split == "test" else None
-        return read_outcomes(self._file(bench), images, model=digest(bench.run, self.checkpoint))
+        model = digest(bench.run, self.checkpoint)
+        if self.split == "test":
+            return read_outcomes(self._file(bench), self.count(bench), model=model, source=bench.data)
+        found = read_outcomes(self._file(bench), None, model=model)
+        return None if found is None else replace(found, outcomes=None)  # thousands, and paired with nothing
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
         """See :class:`Column`."""
@@ -56,6 +60,7 @@ class Clean(Column):
             self._file(bench),
             _right(model, images, labels, bench.device),
             model=model_sha256(model),
+            source=bench.data,
             data=data_sha256(images, labels),
         )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from reinforced.component import setting
+from reinforced.studies.reproduce.imagewise import share_error
 from reinforced.studies.reproduce.measures.base import Bench, Column, Reading, sha256
 
 
@@ -18,12 +21,15 @@ class Derived(Column):
         known = [one for one in found if one is not None and not isinstance(one.value, str)]
         if len(known) < len(self.parts):
             return None
-        outcomes = sha256(" ".join(one.evidence["outcomes"] for one in known))
-        evidence = {"outcomes": outcomes, "model": known[0].evidence["model"]}
-        return Reading(self.combine([float(one.value) for one in known]), None, evidence)
+        read = sha256(" ".join(one.evidence["outcomes"] for one in known))
+        evidence = {"outcomes": read, "model": known[0].evidence["model"]}
+        data = {one.evidence.get("data") for one in known}
+        if len(data) == 1 and None not in data:
+            evidence["data"] = known[0].evidence["data"]
+        return replace(self.combine(known), evidence=evidence)
 
-    def combine(self, values: list[float]) -> float:
-        """The parts' values to this column's."""
+    def combine(self, parts: list[Reading]) -> Reading:
+        """The parts' readings to this column's; their evidence is seen to."""
         raise NotImplementedError
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
@@ -32,6 +38,14 @@ class Derived(Column):
     def passes(self, images: int) -> float:  # noqa: ARG002
         """See :class:`Column`."""
         return 0.0
+
+
+def error_of(reading: Reading) -> float | None:
+    """A share's standard error over its images; ``None`` where it is of none."""
+    if reading.error is not None or reading.images is None or isinstance(reading.value, str):
+        return reading.error
+    # An indicator's mean is of images too, and may lie anywhere.
+    return share_error(reading.value, reading.images) if 0 <= reading.value <= 1 else None
 
 
 class Difference(Derived):
@@ -51,9 +65,17 @@ class Difference(Derived):
         """See :class:`Column`."""
         return -1.0
 
-    def combine(self, values: list[float]) -> float:
-        """See :class:`Derived`."""
-        return values[0] - values[1]
+    def combine(self, parts: list[Reading]) -> Reading:
+        """See :class:`Derived`; image by image where both are of the same images."""
+        first, second = parts
+        value = float(first.value) - float(second.value)
+        same = first.evidence.get("data") == second.evidence.get("data")
+        if same and first.outcomes is not None and second.outcomes is not None:
+            pairs = zip(first.outcomes, second.outcomes, strict=True)
+            return Reading(value, first.images, {}, tuple(one - other for one, other in pairs))
+        errors = [error_of(one) for one in parts]
+        error = None if None in errors else math.hypot(*(one for one in errors if one is not None))
+        return Reading(value, None, {}, error=error)
 
 
 class Peak(Derived):
@@ -68,6 +90,6 @@ class Peak(Derived):
         assert isinstance(self.of, tuple)  # the study has chosen the size's
         return self.of
 
-    def combine(self, values: list[float]) -> float:
-        """See :class:`Derived`."""
-        return max(values)
+    def combine(self, parts: list[Reading]) -> Reading:
+        """See :class:`Derived`; the outcomes are those of the largest."""
+        return max(parts, key=lambda one: float(one.value))

@@ -56,7 +56,12 @@ class Transferred(Column):
         surrogate = None if made_on is None else digest(made_on, "last")
         if surrogate is None:
             return None
-        about = {"model": digest(bench.run, "last"), "surrogate": surrogate, "attack": CRAFT.name}
+        about = {
+            "model": digest(bench.run, "last"),
+            "surrogate": surrogate,
+            "attack": CRAFT.name,
+            "source": bench.data,
+        }
         return read_outcomes(self._file(bench, surrogate), self.count(bench), **about)
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
@@ -81,6 +86,7 @@ class Transferred(Column):
             model=model_sha256(subject.model),
             surrogate=sha256,
             attack=CRAFT.name,
+            source=bench.data,
             data=data_sha256(subject.images, subject.labels),
         )
 
