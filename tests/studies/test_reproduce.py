@@ -350,6 +350,28 @@ def test_rows_measured_on_different_test_images_are_refused(done: Path, tmp_path
         record_of(found, "tiny")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("precision", "bf16", "SL, seed 1, was trained with precision bf16, but SL, seed 0, with float32"),
+        ("data_sha256", "f" * 64, "SL, seed 1, was trained with data set digits ffffffffffff, but"),
+    ],
+)
+def test_rows_trained_in_another_precision_or_on_other_data_are_refused(
+    done: Path, tmp_path: Path, key: str, value: str, said: str
+) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    found = survey(tmp_path / "runs")
+    for label, seed in (("SL", 0), ("SL", 1), ("RL", 0), ("RL", 1), ("fast", 0), ("slow", 0)):
+        run = found.run(label, seed)
+        assert run is not None
+        file = run / "environment.json"
+        known = json.loads(file.read_text()) | {"precision": "float32"}
+        file.write_text(json.dumps(known | ({key: value} if (label, seed) == ("SL", 1) else {})))
+    with pytest.raises(ReinforcedError, match=said):
+        record_of(survey(tmp_path / "runs"), "tiny")
+
+
 def test_the_record_is_canonical(done: Path) -> None:
     text = (done / "study" / "tiny-cpu.json").read_text()
     assert text == canonical(json.loads(text))

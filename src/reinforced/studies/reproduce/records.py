@@ -14,6 +14,7 @@ import numpy as np
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.errors import ReinforcedError
 from reinforced.files import write_text
+from reinforced.studies.reproduce.alike import refuse_other_images, refuse_other_training
 from reinforced.studies.reproduce.imagewise import packed, standard_error
 from reinforced.studies.reproduce.measures import Column, Reading
 from reinforced.studies.reproduce.measures.derived import error_of
@@ -36,7 +37,8 @@ def record_of(survey: Survey, name: str) -> Record:
         for column in survey.columns(table)
         for label in paper.labels(table)
     ]
-    _same_images(survey, cells)
+    refuse_other_images(survey, cells)
+    refuse_other_training(survey)
     columns = {column.id for _, column in paper.columns(survey.size_name)}
     return {
         "schema": SCHEMA,
@@ -226,31 +228,3 @@ def _table(survey: Survey, table: Table) -> Record:
         "columns": columns,
         "figure": None if table.figure is None else table.figure.model_dump(),
     }
-
-
-def _same_images(survey: Survey, cells: Sequence[Record]) -> None:
-    """Refuse to set figures of different test images side by side.
-
-    Raises:
-        ReinforcedError: a column was measured on different ones.
-    """
-    trained_on = {
-        column.id
-        for _, column in survey.paper.columns(survey.size_name)
-        if getattr(column, "split", "test") == "train"
-    }
-    for name in dict.fromkeys(cell["column"] for cell in cells):
-        if name in trained_on:
-            continue
-        several = {
-            value["data"]
-            for cell in cells
-            if cell["column"] == name
-            for value in cell.get("values", ())
-            if "data" in value
-        }
-        if len(several) > 1:
-            raise ReinforcedError(
-                f"column {name}: its rows were measured on different images (sha256 differs); was a data set "
-                "replaced? measure again with other --runs"
-            )
