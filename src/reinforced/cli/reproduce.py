@@ -98,20 +98,22 @@ def _page(records: Path, out: Path | None) -> None:
 
 
 def _print_costs(costs: list[TableCost]) -> None:
-    table = new_table("table", "what", "jobs done", "training left", "measuring left")
+    table = new_table("table", "what", "jobs done", "passes left", "training left", "measuring left")
     for cost in costs:
         waiting = f" + {cost.open} jobs of rows not chosen yet" if cost.open else ""
         table.add_row(
             cost.table.number,
             cost.table.title,
             f"{cost.done} of {cost.jobs}",
+            f"{cost.passes:,.0f}",
             f"{cost.training / 3600:.2f} h",
             f"{cost.measuring / 3600:.2f} h{waiting}",
         )
     show(table)
     hours = sum(cost.training + cost.measuring for cost in costs) / 3600
+    passes = sum(cost.passes for cost in costs)
     say(
-        f"estimate: {hours:.1f} hours on one process (passes, times the speed of a few steps timed here; "
-        "attacks by the share of images that the study expects to stand); each job counts for the first "
-        "table it is in"
+        f"estimate: {passes:,.0f} passes, {hours:.1f} hours on one process (at the speed of a few steps "
+        "timed here; attacks by the share of images that the study expects to stand); each job counts for "
+        "the first table it is in"
     )

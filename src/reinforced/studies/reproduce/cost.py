@@ -19,13 +19,15 @@ class TableCost:
 
     Attributes:
         jobs, done: how many there are, and how many are finished.
-        training, measuring: seconds on one process; an attack's from the share expected to stand.
+        passes: through its networks, in images; an attack's from the share expected to stand.
+        training, measuring: seconds that they take on one process.
         open: jobs whose row is not chosen yet, and which are not in the seconds.
     """
 
     table: Table
     jobs: int
     done: int
+    passes: float
     training: float
     measuring: float
     open: int
@@ -44,13 +46,14 @@ def estimate(survey: Survey, tables: Sequence[Table]) -> list[TableCost]:
     for table in tables:
         own = [job for job in jobs if job.table == table.number]
         left = [job for job in own if not survey.done(job)]
-        training = measuring = 0.0
+        passes = training = measuring = 0.0
         unknown = 0
         for job in left:
             cost = costs.get((job.label, job.seed))
             if cost is None:
                 unknown += 1
             elif job.column is None:
+                passes += cost.training
                 training += cost.training / cost.speed
             else:
                 images = survey.size.few if job.column.few else survey.size.images
@@ -59,8 +62,9 @@ def estimate(survey: Survey, tables: Sequence[Table]) -> list[TableCost]:
                 command = job.column.command(images, None).removesuffix(last)
                 if not command or (job.label, job.seed, command) not in shared:
                     shared.add((job.label, job.seed, command))
+                    passes += job.column.passes(images)
                     measuring += job.column.passes(images) / cost.speed
-        found.append(TableCost(table, len(own), len(own) - len(left), training, measuring, unknown))
+        found.append(TableCost(table, len(own), len(own) - len(left), passes, training, measuring, unknown))
     return found
 
 
