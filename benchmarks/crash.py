@@ -178,7 +178,7 @@ def strike(crash: Crash, run: Path, action: str, delay: float, tally: Tally) -> 
         number, code = SOFT[action]
         process.send_signal(number)
         _, said = process.communicate()
-        # With its summary written the run is over, and the interpreter, on its way out, has no handler any more.
+        # With its summary written the run is over; on its way out the interpreter has no handler any more.
         if process.returncode == 0 or (run / "summary.json").is_file():
             return False
         tally.soft_count += 1
