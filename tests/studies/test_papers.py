@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from reinforced.attacks.pgd import PGD
+from reinforced.attacks.pgd_as_released import PGDAsReleased
 from reinforced.errors import ReinforcedError
+from reinforced.studies.reproduce.measures.attack import Attack
+from reinforced.studies.reproduce.measures.derived import Difference, Peak
+from reinforced.studies.reproduce.measures.indicator import Indicator
 from reinforced.studies.reproduce.measures.metric import Metric
 from reinforced.studies.reproduce.paper import Paper, choose_tables, load_paper, paper_names
 from reinforced.studies.reproduce.shelf import recipe_of
 from reinforced.training.averaging import EMA
+from reinforced.training.plan import plan
 from reinforced.training.recipe import Recipe
 from reinforced.training.recipes import load_recipe
 
@@ -57,7 +63,11 @@ def test_what_training_is_asked_for_it_writes_down(name: str, size: str) -> None
     trained = dict(recipes(paper, size))
     for table, column in paper.columns(size):
         if isinstance(column, Metric) and column.name.startswith("robust"):
-            assert all(trained[label].probe is not None for label in paper.labels(table))
+            for recipe in (trained[label] for label in paper.labels(table)):
+                assert recipe.probe is not None, column.id
+                epoch = recipe.epochs if column.checkpoint == "last" else int(column.checkpoint)
+                assert epoch <= recipe.epochs, column.id
+                assert recipe.probe.due(epoch, recipe.epochs), column.id
     for row in paper.rows:
         if row.choose is not None:
             assert all(trained[label].probe is not None for label in row.choose.among)
@@ -75,6 +85,42 @@ def test_the_ablation_differs_in_the_objective_alone() -> None:
         assert len(plain) == 1
 
 
+@pytest.mark.parametrize("size", ["cpu", "full"])
+def test_the_ablation_and_zou_share_the_runs_of_both_kinds_of_rl(size: str) -> None:
+    here, there = (dict(recipes(load_paper(name), size)) for name in ("zou2026", "ablation"))
+    hidden = {"name", "source", "published"}
+    for label, other in (("RL", "REINFORCE, coin a batch"), ("RL-expected", "expected PG")):
+        assert here[label].model_dump(exclude=hidden) == there[other].model_dump(exclude=hidden)
+
+
+def test_every_budget_of_zou_is_attacked_as_released_and_corrected() -> None:
+    paper = load_paper("zou2026")
+    for threat in ("l2:1", "l2:3.5", "l2:7", "linf:8/255", "l2:0.5"):
+        own = [one for _, one in paper.columns("cpu") if isinstance(one, Attack) and one.threat == threat]
+        assert any(one.attacks == ("autoattack",) for one in own)
+        (released,) = [one for one in own if one.of == "released"]
+        (corrected,) = [one for one in own if one.of == "worst" and one.attacks == released.attacks]
+        (procedure,) = corrected._chosen().released
+        (sound,) = corrected._chosen().sealed
+        assert isinstance(procedure, PGDAsReleased)
+        assert isinstance(sound, PGD)
+        assert (procedure.step, procedure.steps) == (sound.step, sound.steps)
+
+
+def test_a_step_of_the_path_is_one_that_it_has() -> None:
+    paper = load_paper("zou2026")
+    columns = [one for _, one in paper.columns("cpu") if isinstance(one, Indicator)]
+    steps = [
+        (int(one.statistic.removeprefix("step ")), one.steps)
+        for one in columns
+        if one.statistic.startswith("step ")
+    ]
+    assert len(steps) > 2
+    assert all(1 <= step < of for step, of in steps)  # of the first step there is no cosine
+    entropies = {one.statistic for one in columns if one.name == "entropy"}
+    assert entropies == {"clean right", "clean wrong", "adversarial right", "adversarial wrong"}
+
+
 def test_transfers_are_made_on_rows_of_several_seeds() -> None:
     paper = load_paper("zou2026")
     for size, given in paper.sizes.items():
@@ -87,8 +133,7 @@ def test_the_short_averages_forget_the_untrained_weights_sooner() -> None:
     paper = load_paper("best")
     for size, decay in (("cpu", 0.99), ("full", 0.999)):
         averages = {label: recipe.averaging for label, recipe in recipes(paper, size)}
-        found = {label for label, one in averages.items() if isinstance(one, EMA) and one.decay == decay}
-        assert found == {label for label in averages if label.endswith("EMA")} != set()
+        assert all(isinstance(one, EMA) and one.decay == decay for one in averages.values())
 
 
 def test_at_full_size_the_decaying_rows_are_trained_as_their_recipe_says() -> None:
@@ -99,6 +144,83 @@ def test_at_full_size_the_decaying_rows_are_trained_as_their_recipe_says() -> No
         assert recipe.optimizer == own.optimizer
         assert recipe.phases[0].schedule == own.phases[0].schedule
         assert recipe.epochs == own.epochs
+
+
+@pytest.mark.parametrize("size", ["cpu", "full"])
+def test_robust_overfitting_has_both_splits_over_the_epochs_and_autoattack_at_three_or_more(
+    size: str,
+) -> None:
+    paper = load_paper("overfitting")
+    tested: dict[str, set[str]] = {row.label: set() for row in paper.rows}
+    trained: dict[str, set[str]] = {row.label: set() for row in paper.rows}
+    for table, column in paper.columns(size):
+        for label in paper.labels(table):
+            if isinstance(column, Attack) and column.attacks == ("autoattack",):
+                tested[label].add(column.checkpoint)
+            if isinstance(column, Metric) and column.name == "robust_train_accuracy":
+                trained[label].add(column.checkpoint)
+    assert all(len(found - {"last"}) >= 3 for found in tested.values())
+    assert all(len(found - {"last"}) >= 5 for found in trained.values())
+
+
+def test_a_claim_about_a_loss_keeps_catastrophic_overfitting_apart() -> None:
+    found = 0
+    for claim in load_paper("overfitting").claims:
+        lost = [one for one in claim.conditions if one.cell.column.endswith("lost")]
+        rows = {term.row for one in lost for term in one.terms}
+        apart = {one.cell.row for one in claim.conditions if (one.cell.column, one.most) == ("collapses", 0)}
+        assert apart == rows, claim.claim
+        found += len(lost)
+    assert found >= 5
+
+
+@pytest.mark.parametrize(("name", "size"), SIZES)
+def test_a_peak_is_of_every_epoch_of_its_column_and_on_the_images_of_the_end(name: str, size: str) -> None:
+    found = {column.id: column for _, column in load_paper(name).columns(size)}
+    for column in found.values():
+        if isinstance(column, Peak):
+            series = {one for one in found if one.startswith(column.parts[0].partition("@")[0] + "@")}
+            assert set(column.parts) == series, column.id
+        if isinstance(column, Difference):
+            parts = [found[part] for part in column.parts]
+            of = [found[part.parts[0]] if isinstance(part, Peak) else part for part in parts]
+            assert len({part.few for part in of}) == 1, column.id
+
+
+@pytest.mark.parametrize(("size", "images"), [("cpu", 4577), ("full", 45_000)])
+def test_hybrids_differ_from_what_they_are_made_of_in_their_phases_alone(size: str, images: int) -> None:
+    trained = dict(recipes(load_paper("reviewers"), size))
+    own = {"name", "source", "published", "phases"}
+    groups = (
+        ("SL-adv, TRADES", "RL-adv, TRADES", "SL-adv, then RL-adv, TRADES"),
+        ("SL", "RL", "SL fading into RL", "SL, then RL", "RL, then SL"),
+        ("SL-adv", "RL-adv", "RL-adv expected", "SL-adv fading into RL-adv"),
+    )
+    for labels in groups:
+        assert len({trained[label].model_dump_json(exclude=own) for label in labels}) == 1
+    for label in (one for labels in groups for one in labels if "then" in one):
+        first, second = plan(trained[label], images).stretches
+        assert first.steps == pytest.approx(second.steps, rel=0.05), label
+
+
+def test_trade_offs_are_drawn_over_the_strengths_with_autoattack() -> None:
+    paper = load_paper("reviewers")
+    (table,) = choose_tables(paper, ["5.2"], "reviewers")
+    assert table.figure is not None
+    assert [row for rows in table.figure.curves.values() for row in rows] == list(table.rows)
+    assert all(len(rows) >= 3 for rows in table.figure.curves.values())
+    (column,) = [one for one in table.columns if one.id == table.figure.y]
+    assert isinstance(column, Attack)
+    assert column.attacks == ("autoattack",)
+
+
+def test_both_sides_of_the_best_have_as_many_candidates() -> None:
+    paper = load_paper("best")
+    chosen = [row.choose.among for row in paper.rows if row.choose is not None]
+    assert len({len(among) for among in chosen}) == 1
+    assert {label for among in chosen for label in among} == set(paper.tables[0].rows)
+    by_side = [{paper.row(label).recipe for label in among} for among in chosen]
+    assert {"baselines/pgd-at", "baselines/trades", "baselines/awp"} <= by_side[0] & by_side[1]
 
 
 def test_tables_by_number() -> None:
@@ -139,6 +261,16 @@ tables:
             "tables:",
             "published: [{row: SL, column: robust, percent: 5, source: x}]\ntables:",
             "published: no column 'robust'",
+        ),
+        (
+            "columns: [",
+            "rows: [SL], figure: {x: clean, y: robust, curves: {all: [SL]}}, columns: [",
+            "table 1: figure: no column 'robust'; known: clean",
+        ),
+        (
+            "columns: [",
+            "rows: [SL], figure: {x: clean, y: clean, curves: {all: [RL]}}, columns: [",
+            "table 1: curve all: no row 'RL'; did you mean 'SL'?",
         ),
         ("tables:", "claims: [{claim: So., source: us}]\ntables:", "say in note why it is not testable"),
     ],

@@ -55,11 +55,13 @@ class Row(Component):
         return self
 
 
-class Axis(Component):
-    """The table is also drawn, its columns with ``each`` along the axis."""
+class Drawing(Component):
+    """The table is also drawn: its columns with ``each`` along ``x``, or with ``curves`` a point a row."""
 
-    x: str = setting(..., "label")
-    log: bool = setting(False, "logarithmic")
+    x: str = setting(..., "label of the values of each; with curves a column's id")
+    y: str = setting("accuracy", "label of what the columns show; with curves a column's id")
+    log: bool = setting(False, "x is logarithmic")
+    curves: dict[str, tuple[str, ...]] = setting({}, "what a curve is called, and the rows that it joins")
 
 
 class Table(Component):
@@ -70,7 +72,18 @@ class Table(Component):
     note: str = setting("", "how to read it")
     rows: tuple[str, ...] = setting((), "labels; all rows if left out")
     columns: tuple[AnyColumn, ...] = setting(..., "what is measured", min_length=1)
-    figure: Axis | None = setting(None, "draw it")
+    figure: Drawing | None = setting(None, "draw it")
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Table:
+        if self.figure is None or not self.figure.curves:
+            return self
+        ids = [column.id for column in self.columns]
+        for name in (self.figure.x, self.figure.y):
+            _known([name], ids, f"table {self.number}: figure: no column")
+        for label, rows in self.figure.curves.items():
+            _known(rows, self.rows, f"table {self.number}: curve {label}: no row")
+        return self
 
 
 class Published(Component):

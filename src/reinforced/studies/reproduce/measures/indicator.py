@@ -38,7 +38,8 @@ class Indicator(Column):
     name: str = setting(..., "gradient_norm(ce), logit_margin, entropy, ...")
     statistic: str = setting(
         "mean",
-        "mean, zeros, q05 to q95 or another of its figures; of entropy: clean right, adversarial wrong",
+        "mean, zeros, q05 to q95 or another of its figures; step 5, the mean of its fifth value along the "
+        "path; of entropy: clean right, adversarial wrong",
     )
     steps: int = setting(20, "of the PGD path", ge=1)
 
@@ -66,7 +67,8 @@ class Indicator(Column):
             raise ReinforcedError(
                 f"column {self.id}: no indicator {statistic!r}{did_you_mean(statistic, found)}"
             )
-        figures = found[statistic]
+        figures = dict(found[statistic])
+        figures |= {f"step {at}": mean for at, mean in enumerate(figures.get("by_step", ()), 1)}
         key = "mean" if self.name == "entropy" else self.statistic
         if key not in figures:
             raise ReinforcedError(f"column {self.id}: {self.name} has no {key!r}{did_you_mean(key, figures)}")
