@@ -168,7 +168,7 @@ def test_a_claim_about_a_loss_keeps_catastrophic_overfitting_apart() -> None:
     for claim in load_paper("overfitting").claims:
         lost = [one for one in claim.conditions if one.cell.column.endswith("lost")]
         rows = {term.row for one in lost for term in one.terms}
-        apart = {one.cell.row for one in claim.conditions if (one.cell.column, one.most) == ("collapses", 0)}
+        apart = {one.cell.row for one in claim.given if (one.cell.column, one.most) == ("collapses", 0)}
         assert apart == rows, claim.claim
         found += len(lost)
     assert found >= 5

@@ -44,6 +44,7 @@ def settings(paper: Paper) -> set[float]:
     for name, size in paper.sizes.items():
         found |= set(values(size.model_dump(exclude={"note"})))
         for row in paper.rows:
+            found |= set(values(row.seeds))
             if row.choose is None:
                 recipe = recipe_of(row, name, size, size.seeds[0])
                 found |= set(values(recipe.model_dump(mode="json", exclude={"published", "source"})))
