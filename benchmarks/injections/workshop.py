@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from injections.commands import Said, call, forked
 from reinforced.errors import ReinforcedError
-from reinforced.studies.sweep.records import identity
+from reinforced.studies.sweep.table import identity
 from reinforced.training.checkpoint import weights_hash
 
 RECIPE = """

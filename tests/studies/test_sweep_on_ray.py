@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from reinforced.studies.sweep.job import work
-from reinforced.studies.sweep.records import identity, row_of
 from reinforced.studies.sweep.study import entries_of, load_study
 from reinforced.studies.sweep.sweep import Place, Sweep
+from reinforced.studies.sweep.table import identity, row_of
 
 STUDY = {
     "schema": 1,

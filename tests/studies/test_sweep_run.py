@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,12 @@ from reinforced.files import locked
 from reinforced.studies.sweep.child import Child
 from reinforced.studies.sweep.job import Job, work
 from reinforced.studies.sweep.pools import Ended
-from reinforced.studies.sweep.records import identity, to_do
-from reinforced.studies.sweep.study import Entry, Study, entries_of, load_study
+from reinforced.studies.sweep.records import error_of, to_do
+from reinforced.studies.sweep.study import Entry, Study, check_runs, entries_of, load_study
 from reinforced.studies.sweep.sweep import TABLE, Place, Sweep
+from reinforced.studies.sweep.table import identity, row_of
+from reinforced.training.checkpoint import load_checkpoint, save_checkpoint
+from reinforced.training.recipe import Published
 
 STUDY = {
     "schema": 1,
@@ -154,8 +159,6 @@ def test_a_diagnosis_and_other_weights_are_to_do(finished: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["delete", "truncate", "incomplete"])
 def test_records_and_no_flag_say_what_is_finished(damage: str, finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(finished / "out", tmp_path / "out")
     study, entry = one(tmp_path)
     (file,) = entry.run.glob("evaluations/*/*/evaluation.json")
@@ -171,6 +174,126 @@ def test_records_and_no_flag_say_what_is_finished(damage: str, finished: Path, t
     before = pq.read_table(finished / "out" / TABLE).to_pylist()
     assert identity(small(tmp_path).run(pool)) == identity(before)[:2]
     assert pool.started == [entry.name]
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished sweep, to be damaged."""
+    shutil.copytree(finished / "out", tmp_path / "out")
+    return tmp_path
+
+
+def only(run: Path, pattern: str) -> Path:
+    """The one file of a run that a pattern finds."""
+    (file,) = run.glob(pattern)
+    return file
+
+
+def mended(folder: Path, before: Path) -> list[str]:
+    """Run the sweep again: what was attempted, once its table is as it was before the damage."""
+    pool = Here()
+    rows = small(folder, retries=0).run(pool)
+    assert identity(rows) == identity(pq.read_table(before / "out" / TABLE).to_pylist())[:2]
+    return pool.started
+
+
+@pytest.mark.parametrize(
+    ("written", "damaged"),
+    [
+        ('"interval"', '"jnterval"'),
+        ('"forwards": ', '"forwards": -'),
+        ('"seconds": ', '"recondr": '),
+        ('"robust_accuracy": 0.', '"robust_accuracy": 0.9'),
+        ('"clean_accuracy": ', '"clean_accuracy": 1'),
+        ('"matrix_sha256": "', '"matrix_sha256": "0'),
+        ('"setup"', '"setuq"'),
+    ],
+)
+def test_a_damaged_evaluation_counts_as_missing(
+    written: str, damaged: str, finished: Path, copied: Path
+) -> None:
+    study, entry = one(copied)
+    file = only(entry.run, "evaluations/*/*/evaluation.json")
+    assert written in file.read_text()
+    file.write_text(file.read_text().replace(written, damaged, 1))
+    assert to_do(study, entry) == ["evaluate linf:0.15"]
+    assert row_of(study, entry, copied / "out")["linf:0.15 robust"] is None
+    assert mended(copied, finished) == [entry.name]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("summary.json", ["train", "evaluate linf:0.15"]),
+        ("evaluations/*/*/*/chunk-0001.npz", ["evaluate linf:0.15"]),
+        ("evaluations/*/*/setup.json", ["evaluate linf:0.15"]),
+    ],
+)
+def test_what_is_damaged_is_set_aside_and_made_again(
+    pattern: str, left: list[str], finished: Path, copied: Path
+) -> None:
+    study, entry = one(copied)
+    file = only(entry.run, pattern)
+    file.write_bytes(file.read_bytes()[:40])
+    if file.name != "summary.json":
+        only(entry.run, "evaluations/*/*/evaluation.json").unlink()
+    assert to_do(study, entry) == left
+    assert mended(copied, finished) == [entry.name]
+    assert [path.name for path in entry.run.glob("damaged/**/*") if path.name == file.name] == [file.name]
+
+
+def test_an_evaluation_of_other_weights_or_images_does_not_count(copied: Path) -> None:
+    study, entry = one(copied)
+    subject = only(entry.run, "evaluations/*/*/subject.json")
+    text = subject.read_text()
+    subject.write_text(text.replace('"data": null', '"data": "npz:other.npz"'))
+    assert to_do(study, entry) == ["evaluate linf:0.15"]
+    subject.write_text(text)
+    assert to_do(study, entry) == []
+    file = entry.run / "checkpoints" / "last.safetensors"
+    tensors, values = load_checkpoint(file)
+    save_checkpoint(file, {name: tensor + 1 for name, tensor in tensors.items()}, values)
+    assert to_do(study, entry) == ["evaluate linf:0.15"]
+    pool = Here({1: lambda: "holds another evaluation"})
+    rows = small(copied, retries=0).run(pool)
+    assert [row["state"] for row in rows] == ["failed", "finished"]
+
+
+def test_an_attempt_that_failed_is_no_success_whatever_the_records_say(copied: Path) -> None:
+    _, entry = one(copied)
+    (entry.run / "summary.json").rename(copied / "summary.json")
+
+    def fail() -> str:
+        (copied / "summary.json").rename(entry.run / "summary.json")
+        return "the last step failed"
+
+    rows = small(copied, retries=0).run(Here({1: fail}))
+    assert (rows[0]["state"], rows[0]["error"]) == ("failed", "the last step failed")
+    stopped = Here({1: lambda: os.kill(os.getpid(), signal.SIGTERM) or "it was stopped"})
+    with pytest.raises(Interrupted, match="1 of 2"):
+        small(copied, retries=1).run(stopped)
+    assert stopped.started == [entry.name]
+    assert error_of(copied / "out", entry) == "the last step failed"  # until it succeeds
+    assert [row["state"] for row in small(copied).run(Here())] == ["finished", "finished"]
+    assert error_of(copied / "out", entry) == ""
+
+
+def test_published_figures_make_no_other_run(finished: Path) -> None:
+    _, entry = one(finished)
+    published = Published.model_validate({"metric": "clean", "percent": 97.5, "source": "a paper"})
+    check_runs([replace(entry, recipe=entry.recipe.model_copy(update={"published": (published,)}))])
+
+
+def test_a_table_that_cannot_be_written_lets_the_workers_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise ReinforcedError("disk full")
+
+    pool = Here({1: lambda: monkeypatch.setattr("reinforced.studies.sweep.sweep.write_table", full)})
+    with pytest.raises(ReinforcedError, match="disk full"):
+        small(tmp_path).run(pool)
+    assert pool.stopped
 
 
 def test_a_failed_entry_is_reported_and_costs_no_other(tmp_path: Path) -> None:

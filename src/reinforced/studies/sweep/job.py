@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from reinforced.component import Component
-from reinforced.errors import Interrupted, InUse, ReinforcedError
+from reinforced.errors import Damaged, Interrupted, InUse, ReinforcedError
 from reinforced.studies.sweep.study import Diagnose, Evaluate
 from reinforced.training.recipe import Recipe
 
@@ -44,10 +44,31 @@ class Job(Component):
 def work(job: Job) -> None:
     """Train, evaluate, diagnose, going on where an earlier attempt stopped.
 
+    What is found damaged and can be made again is moved to the run's ``damaged`` folder, and made again.
+
     Raises:
         ReinforcedError: whatever a step has to say, or an attack that crashed on some images.
         Interrupted: a signal; what was done is saved.
     """
+    moved: set[Path] = set()
+    while True:
+        try:
+            return _work(job)
+        except Damaged as found:
+            if found.path is None or found.path in moved:
+                raise
+            moved.add(found.path)
+            _set_aside(found.path, job.run)
+
+
+def _set_aside(path: Path, run: Path) -> None:
+    kept = run / "damaged" / f"{time.time_ns()}" / path.relative_to(run)
+    kept.parent.mkdir(parents=True)
+    path.rename(kept)
+    print(f"{path} was damaged: it is made again, the damaged one is {kept}", flush=True)
+
+
+def _work(job: Job) -> None:
     from reinforced.studies.diagnosis import diagnose_subject, load_control  # noqa: PLC0415
     from reinforced.studies.evaluations import Plan, evaluate_subject, remember_subject  # noqa: PLC0415
     from reinforced.studies.subjects import Source, load_subject  # noqa: PLC0415
