@@ -2,28 +2,34 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from reinforced import cli
 from reinforced.errors import Interrupted, InUse, ReinforcedError
 from reinforced.files import locked
 from reinforced.studies.sweep.child import Child
+from reinforced.studies.sweep.cost import estimate
 from reinforced.studies.sweep.job import Job, work
-from reinforced.studies.sweep.pools import Ended
+from reinforced.studies.sweep.pools import Ended, Pool, RayPool
 from reinforced.studies.sweep.records import error_of, to_do
+from reinforced.studies.sweep.shares import Share
 from reinforced.studies.sweep.study import Entry, Study, check_runs, entries_of, load_study
 from reinforced.studies.sweep.sweep import TABLE, Place, Sweep
 from reinforced.studies.sweep.table import identity, row_of
+from reinforced.training.adversaries import Trainee
 from reinforced.training.checkpoint import load_checkpoint, save_checkpoint
 from reinforced.training.recipe import Published
 
@@ -202,6 +208,7 @@ def mended(folder: Path, before: Path) -> list[str]:
     [
         ('"interval"', '"jnterval"'),
         ('"forwards": ', '"forwards": -'),
+        ('"gradients": ', '"gradients": 1'),
         ('"seconds": ', '"recondr": '),
         ('"robust_accuracy": 0.', '"robust_accuracy": 0.9'),
         ('"clean_accuracy": ', '"clean_accuracy": 1'),
@@ -269,7 +276,12 @@ def test_an_attempt_that_failed_is_no_success_whatever_the_records_say(copied: P
 
     rows = small(copied, retries=0).run(Here({1: fail}))
     assert (rows[0]["state"], rows[0]["error"]) == ("failed", "the last step failed")
-    stopped = Here({1: lambda: os.kill(os.getpid(), signal.SIGTERM) or "it was stopped"})
+
+    def stop() -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "it was stopped"
+
+    stopped = Here({1: stop})
     with pytest.raises(Interrupted, match="1 of 2"):
         small(copied, retries=1).run(stopped)
     assert stopped.started == [entry.name]
@@ -332,6 +344,33 @@ def test_a_worker_dies_with_its_starter(tmp_path: Path) -> None:
     assert child.error() == "the worker was killed by SIGKILL"
 
 
+def test_a_job_knows_the_starters_data_and_says_which_folder_a_node_lacks(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REINFORCED_DATA", str(tmp_path / "sets"))
+    sweep = small(tmp_path)
+    job = sweep._job(sweep.entries[0])
+    assert (job.data, job.data_given) == (tmp_path / "sets", False)
+    for subject in finished.glob("out/runs/*/evaluations/*/*/subject.json"):
+        assert json.loads(subject.read_text())["root"] is None  # only a folder that was named is remembered
+    child = Child(job.model_copy(update={"cwd": tmp_path / "nowhere"}), tmp_path / "log", 1, "")
+    child.close(grace=240)
+    error = child.error()
+    assert error is not None
+    assert "nowhere (No such file or directory); start the command in a folder that all nodes have" in error
+    assert "\n" not in error
+
+
+def test_no_more_tasks_are_started_on_a_cluster_than_there_is_room_for(tmp_path: Path) -> None:
+    started: list[object] = []
+    task = SimpleNamespace(remote=lambda *given: started.append(given) or len(started))  # type: ignore[func-returns-value]
+    ray = SimpleNamespace(remote=lambda **options: lambda function: task)
+    sweep, pool = small(tmp_path), RayPool(ray, Share(2, 1, 0))
+    while pool.free():
+        pool.start("one", sweep._job(sweep.entries[0]), tmp_path / "log")
+    assert len(started) == 2
+
+
 def test_a_worker_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     sweep = small(tmp_path, overrides={"data.source": "npz:nowhere.npz"})
     child = Child(sweep._job(sweep.entries[0]), tmp_path / "log", 1, "")
@@ -346,7 +385,7 @@ def test_a_worker_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
 def typed(
     line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["reinforced", *line.split()])
+    monkeypatch.setattr(sys, "argv", ["reinforced", *shlex.split(line)])
     with pytest.raises(SystemExit) as done:
         cli.main()
     out, err = capsys.readouterr()
@@ -363,6 +402,51 @@ def test_a_dry_run_estimates_and_writes_nothing(
     assert "quickstart-sl-seed1" in out
     assert "estimate: " in out
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_what_is_finished_is_neither_loaded_nor_timed(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(finished)
+    monkeypatch.chdir(finished)
+    monkeypatch.setattr("reinforced.studies.sweep.cost.load", None)
+    code, out, err = typed("sweep small.yaml --out out --dry-run --device cpu", monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    assert "2 entries, 0 of them not finished" in out
+
+
+def test_steps_are_timed_as_training_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: dict[str, bool] = {}
+
+    class Seen(Trainee):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            weights = [one for one in self.network.parameters() if one.dim() == 4]
+            last = torch.channels_last
+            laid_out = all(one.is_contiguous(memory_format=last) for one in (images, *weights))
+            timed[self.precision] = timed.get(self.precision, True) and laid_out and self.network.training
+            return super().forward(images)
+
+    monkeypatch.setattr("reinforced.studies.sweep.cost.Trainee", Seen)
+    sweep = small(tmp_path, seeds=[0], overrides={"precision": "bf16", "phases.0.epochs": 1})
+    device = torch.device("cpu")
+    (found,) = estimate(sweep.study, sweep.entries, device=device, threads=1, root=None)
+    assert timed == {"bf16": True, "float32": True}
+    assert found.seconds == found.training / found.speed + found.evaluation / found.attack_speed
+
+
+def test_going_on_is_the_command_that_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(tmp_path).place.folder.parent.joinpath("small.yaml").rename(tmp_path / "my study.yaml")
+    monkeypatch.chdir(tmp_path)
+
+    def stop(self: Sweep, pool: Pool) -> None:
+        raise ReinforcedError(self.place.again)
+
+    monkeypatch.setattr(Sweep, "run", stop)
+    line = "reinforced sweep 'my study.yaml' --out o --workers 1 --data 'a b' --device cpu"
+    code, _, err = typed(line.removeprefix("reinforced "), monkeypatch, capsys)
+    assert (code, err) == (2, f"error: {line}\n")
 
 
 def test_mistakes_cost_one_line(

@@ -38,12 +38,13 @@ def estimate(survey: Survey, tables: Sequence[Table]) -> list[TableCost]:
         ReinforcedError: no such data or network.
     """
     jobs = list(survey.jobs(tables))
-    costs = _timed(survey, jobs)
+    undone = [job for job in jobs if not survey.done(job)]
+    costs = _timed(survey, undone)
     shared: set[tuple[str, int, str]] = set()
     found = []
     for table in tables:
         own = [job for job in jobs if job.table == table.number]
-        left = [job for job in own if not survey.done(job)]
+        left = [job for job in undone if job.table == table.number]
         training = measuring = 0.0
         unknown = 0
         for job in left:
@@ -59,7 +60,7 @@ def estimate(survey: Survey, tables: Sequence[Table]) -> list[TableCost]:
                 command = job.column.command(images, None).removesuffix(last)
                 if not command or (job.label, job.seed, command) not in shared:
                     shared.add((job.label, job.seed, command))
-                    measuring += job.column.passes(images) / cost.speed
+                    measuring += job.column.passes(images) / cost.attack_speed
         found.append(TableCost(table, len(own), len(own) - len(left), training, measuring, unknown))
     return found
 

@@ -9,10 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.diagnostics.verdict import Label
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.identity import model_sha256
+from reinforced.evaluation.job import folder_name
 from reinforced.training.run import RunDirectory, load_model
 
 ROUNDING = 1e-6
@@ -21,9 +24,9 @@ _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OSError)
 
 
 def sound_evaluation(record: Mapping[str, Any], folder: Path) -> bool:
-    """Whether an ``evaluation.json`` says what its folder's outcomes say; a damaged one does not.
+    """Whether an ``evaluation.json`` says what its folder's outcomes and chunks say; a damaged one does not.
 
-    Passes and seconds are in no other file than the chunks': of them only the form is checked.
+    Of the seconds, and of the passes of chunks that are no longer there, only the form is checked.
     """
     import pyarrow as pa  # noqa: PLC0415 - slow to import
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -42,11 +45,36 @@ def sound_evaluation(record: Mapping[str, Any], folder: Path) -> bool:
             and all(_near(record[figure], count / table.num_rows) for figure, count in left.items())
             and all(_near(*pair) for pair in zip(record["interval"], bounds, strict=True))
             and record["matrix_sha256"] == hashlib.sha256(digests.encode()).hexdigest()
-            and all(_counted(one["forwards"], one["gradients"]) for one in record["attacks"])
-            and all(one["seconds"] >= 0 for one in record["attacks"])
+            and all(one["seconds"] >= 0 and _passes(one, record, folder) for one in record["attacks"])
         )
     except (*_UNREADABLE, pa.ArrowException):
         return False
+
+
+def _passes(attack: Mapping[str, Any], record: Mapping[str, Any], folder: Path) -> bool:
+    """Whether an attack's passes are those of its chunks."""
+    place, digests = folder / folder_name(attack["name"]), record["setup"]["chunk_sha256"][attack["name"]]
+    chunks = [place / f"chunk-{number:04d}.npz" for number, digest in enumerate(digests) if digest]
+    said = [attack["forwards"], attack["gradients"]]
+    if not all(chunk.is_file() for chunk in chunks):
+        return _counted(*said)
+    counts = [_chunk_passes(chunk, chunk.stat().st_mtime_ns) for chunk in chunks]
+    return said == [sum(one) for one in zip(*counts, strict=True)]
+
+
+@cache
+def _chunk_passes(chunk: Path, changed: int) -> tuple[int, int]:  # noqa: ARG001
+    """Forwards and gradients of a chunk of that time, without reading its images.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        with chunk.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            counts = json.loads(str(stored["said"]))[0]
+            return counts["forwards"], counts["gradients"]
+    except Exception as error:  # of many classes, see reinforced.evaluation.chunks.read_part
+        raise ValueError(str(error)) from None
 
 
 def sound_diagnosis(record: Mapping[str, Any], folder: Path) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reinforced.data.places import data_root
 from reinforced.errors import Interrupted, ReinforcedError
 from reinforced.files import locked, write_text
 from reinforced.studies.sweep.job import Job
@@ -28,7 +29,7 @@ class Place:
     Attributes:
         folder: of the sweep.
         device: of every worker.
-        data: folder of data sets.
+        data: folder of data sets; that of the environment if left out.
         again: the command that goes on, for messages.
     """
 
@@ -125,7 +126,6 @@ class Sweep:
         write_table(self.place.folder / TABLE, self.study, self._table())
 
     def _job(self, entry: Entry) -> Job:
-        data = self.place.data
         return Job(
             run=entry.run.resolve(),
             recipe=entry.recipe,
@@ -133,6 +133,7 @@ class Sweep:
             evaluate=self.study.evaluate,
             diagnose=self.study.diagnose,
             device=self.place.device,
-            data=None if data is None else data.resolve(),
+            data=data_root(self.place.data).resolve(),
+            data_given=self.place.data is not None,
             cwd=Path.cwd(),
         )
