@@ -50,7 +50,8 @@ def sweep(
 
     chosen = load_study(study)
     folder = out or Path("sweeps") / chosen.name
-    options = {"--out": folder, "--ray": ray, "--workers": workers, "--data": data, "--device": device}
+    options = {"--out": folder, "--ray": ray, "--workers": workers, "--data": data}
+    options["--device"] = None if device == "auto" else device
     given = [(name, value) for name, value in options.items() if value is not None]
     again = shlex.join(["reinforced", "sweep", str(study), *(str(word) for pair in given for word in pair)])
     entries = entries_of(chosen, study.parent, folder)
