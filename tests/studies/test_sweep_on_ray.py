@@ -26,7 +26,7 @@ STUDY = {
     "overrides": {"phases.0.epochs": 1, "data.limit": 200},
     "grid": {"recipes": ["quickstart/sl"]},
     "evaluate": {"threats": ["digits"], "attacks": ["fgsm"], "images": 70},
-    "diagnose": {"claim": "fgsm@linf:0.15", "budget": "quick", "images": 24},
+    "diagnose": {"claim": "pgd@linf:0.5", "budget": "quick", "images": 128},
 }
 
 
