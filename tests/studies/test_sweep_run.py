@@ -207,6 +207,7 @@ def mended(folder: Path, before: Path) -> list[str]:
     ("written", "damaged"),
     [
         ('"interval"', '"jnterval"'),
+        ('"interval": [\n    0.', '"interval": [\n    0.0'),
         ('"forwards": ', '"forwards": -'),
         ('"gradients": ', '"gradients": 1'),
         ('"seconds": ', '"recondr": '),

@@ -19,7 +19,9 @@ from reinforced.evaluation.job import folder_name
 from reinforced.training.run import RunDirectory, load_model
 
 ROUNDING = 1e-6
-"""Of a share that was divided in float32, over one counted here."""
+"""Of a share that was divided in float32."""
+EXACT = 1e-12
+"""Of one in float64, and of an interval by another version of the same functions."""
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OSError)
 
 
@@ -42,7 +44,8 @@ def sound_evaluation(record: Mapping[str, Any], folder: Path) -> bool:
         digests = json.dumps(list(record["setup"]["chunk_sha256"].values()))
         return (
             record["images"] == table.num_rows
-            and all(_near(record[figure], count / table.num_rows) for figure, count in left.items())
+            and all(_near(record[figure], count / table.num_rows, ROUNDING) for figure, count in left.items())
+            and _near(record["robust_accuracy"], left["robust_accuracy"] / table.num_rows)
             and all(_near(*pair) for pair in zip(record["interval"], bounds, strict=True))
             and record["matrix_sha256"] == hashlib.sha256(digests.encode()).hexdigest()
             and all(one["seconds"] >= 0 and _passes(one, record, folder) for one in record["attacks"])
@@ -114,8 +117,8 @@ def _weights_sha256(run: Path, checkpoint: str, changed: int, size: int) -> str 
         return None
 
 
-def _near(said: float, counted: float) -> bool:
-    return abs(said - counted) < ROUNDING
+def _near(said: float, counted: float, rounding: float = EXACT) -> bool:
+    return abs(said - counted) < rounding
 
 
 def _counted(*values: object) -> bool:
