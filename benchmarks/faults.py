@@ -108,6 +108,8 @@ def report(faults: Faults, seconds: float) -> int:
         print(f"| {kind} | {' | '.join(map(str, figures))} |")
     for line in faults.told:
         print(line)
+    for line in faults.tally.missed:
+        print(f"not injected, for the command had ended before: {line}")
     print(f"{seconds:.0f} s")
     every = faults.tally.kinds.values()
     for name in ("injected", "lost", "tracebacks", "accepted"):

@@ -4,7 +4,7 @@ Each is a process of its own; one that fails is said to have failed, and the nex
 benchmark measured: what was not run, or needs an option that is not given, is written as not run. What
 `--only` leaves out keeps what an earlier call found, which lies beside the page in a JSON file, with its
 machine and versions. `--quick` uses tiny settings, to see that everything works; its figures mean nothing,
-as the page then says.
+as the page then says, and a later call without it does not know them.
 
     OMP_NUM_THREADS=1 python benchmarks/run_all.py --data FOLDER --robust RUN --run RUN
     python benchmarks/run_all.py --only data_parallel golden
@@ -19,7 +19,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,17 @@ PAGE = HERE.parent / "docs" / "results" / "benchmarks.md"
 
 @dataclass
 class Outcome:
-    """What became of a benchmark: its state in words, where it ran, what it printed, its figures by name."""
+    """What became of a benchmark: its state in words, where it ran, what it printed, its figures by name.
+
+    Figures of ``quick`` settings count for nothing.
+    """
 
     state: str
     command: str = ""
     machine: str = ""
     printed: str = ""
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quick: bool = False
 
 
 def main() -> None:
@@ -57,15 +61,15 @@ def main() -> None:
     parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu", help="cpu bears a busy machine")
     parser.add_argument("-o", "--out", type=Path, default=PAGE, help="page; its JSON file lies beside it")
     options = parser.parse_args()
-    if options.quick and options.out == PAGE:
+    if options.quick and options.out.resolve() == PAGE.resolve():
         parser.error("--quick measures nothing: give another page with -o")
-    outcomes = known(options.out.with_suffix(".json"))
+    outcomes = known(options.out.with_suffix(".json"), quick=options.quick)
     with tempfile.TemporaryDirectory() as scratch:
         given = {name: getattr(options, name) for name in ("data", "robust", "run", "clock")}
         for name in options.only:
             entry = suite[name]
             command = entry["quick" if options.quick else "command"]
-            outcomes[name] = run(command, {**given, "scratch": scratch})
+            outcomes[name] = replace(run(command, {**given, "scratch": scratch}), quick=options.quick)
             print(f"{name}: {outcomes[name].state}", flush=True)
             stored = {one: asdict(outcome) for one, outcome in outcomes.items()}
             write_text(options.out.with_suffix(".json"), json.dumps(stored, indent=1) + "\n")
@@ -75,10 +79,11 @@ def main() -> None:
     sys.exit(1 if failed else 0)
 
 
-def known(file: Path) -> dict[str, Outcome]:
-    """What earlier calls found."""
+def known(file: Path, *, quick: bool) -> dict[str, Outcome]:
+    """What earlier calls found; with ``quick`` settings only if they are wanted."""
     stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return {name: Outcome(**outcome) for name, outcome in stored.items()}
+    found = {name: Outcome(**outcome) for name, outcome in stored.items()}
+    return {name: outcome for name, outcome in found.items() if quick or not outcome.quick}
 
 
 def run(command: str, given: dict[str, str | None]) -> Outcome:

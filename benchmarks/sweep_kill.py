@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from common import bar, machine, parse
-from reinforced.studies.sweep.records import identity
+from reinforced.studies.sweep.table import identity
 
 STUDY = {
     "schema": 1,

@@ -90,6 +90,28 @@ def test_what_is_left_out_keeps_what_an_earlier_call_found(
     assert text.count("machine: ") == 2
 
 
+def test_quick_figures_are_no_real_ones(
+    suite: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_all, "SUITE", tmp_path / "suite.yaml")
+    monkeypatch.setattr(run_all, "PAGE", tmp_path / "page.md")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
+
+    def call(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["run_all.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            run_all.main()
+        return int(str(ended.value))
+
+    assert call("--quick", "--only", "finds", "-o", "page.md") == 2
+    assert "give another page" in capsys.readouterr().err
+    assert call("--quick", "--only", "finds", "-o", "other.md") == 0
+    assert "1 of 6 goals kept" in (tmp_path / "other.md").read_text()
+    assert call("--only", "wants", "-o", "other.md") == 0
+    assert "0 of 6 goals kept, 0 not, 6 not run." in (tmp_path / "other.md").read_text()
+
+
 def test_a_goal_that_the_benchmark_was_not_held_to_is_said(suite: dict[str, Any]) -> None:
     found = {"name": "ratio", "figure": 3.0, "goal": ">=2", "kept": True}
     assert run_all.row("ratio", ">=1.4", found) == "| ratio | 3 |  | >=2 (suite: >=1.4) | yes |"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from injections.commands import call, forked
@@ -105,24 +105,25 @@ class Damage:
             self.tally.note(kind, f"{name} {what}: {job.name} after deleting it", again, lost=lost)
 
     def sweep(self) -> None:
-        """Damage what a sweep keeps beside its runs, and a run of it, and start it again."""
+        """Damage what a sweep keeps beside its runs, and the records of a run of it, and start it again."""
+        sweep = self.shop.root / "sweep"
+        records = ("summary.json", "evaluations/*/*/evaluation.json", "diagnostics/*/verdict.json")
         names = [
-            "sweep.parquet",
-            "study.yaml",
-            *(f"runs/{path.name}/summary.json" for path in self._entries()),
+            *(sweep / name for name in ("sweep.parquet", "study.yaml")),
+            *(path for pattern in records for path in sorted(sweep.glob(f"runs/*/{pattern}"))),
         ]
-        for name in names:
-            for what, damaged in [("cut in the midst", -2), ("empty", 0)]:
+        for path in names:
+            name, content = path.relative_to(sweep), path.read_bytes()
+            for what, damaged in damages(content, path.suffix in TEXT, self.rng):
+                if what.startswith("bit") and path.name == "summary.json":
+                    continue  # its figures are in no second place
                 folder = self.shop.copy("sweep")
-                content = (folder / name).read_bytes()
-                (folder / name).write_bytes(content[: len(content) // 2] if damaged else b"")
+                (folder / name).write_bytes(damaged)
                 said = forked(*SWEEP.command(folder))
                 accepted = self.shop.same(SWEEP, folder) if said.code == 0 else ""
-                self.tally.note("truncated file", f"{name} {what}: sweep", said, accepted=accepted)
+                kind = "bit-flipped file" if what.startswith("bit") else "truncated file"
+                self.tally.note(kind, f"{name} {what}: sweep", said, accepted=accepted)
                 self.shop.discard(folder)
-
-    def _entries(self) -> Sequence[Path]:
-        return sorted((self.shop.root / "sweep" / "runs").iterdir())
 
 
 def _readers(name: Path) -> tuple[Job, ...]:

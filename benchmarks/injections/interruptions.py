@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from injections.commands import Forked, forked
+from injections.commands import Forked, Said, forked
 from injections.tally import Tally
 from injections.workshop import ATTACKS, CPU, DIAGNOSE, EVALUATE, REPORT, SWEEP, TRAIN, Job, Workshop
 from reinforced.training.checkpoint import load_checkpoint, save_checkpoint
 
 SIGNALS = {"SIGKILL": (signal.SIGKILL, (-9,)), "SIGTERM": (signal.SIGTERM, (143,))}
+TRIES = 5
+"""Starts of a command that ends before its signal comes."""
 MOMENTS: dict[str, tuple[Job, str, str]] = {
     # What a command works on, and files of which some are there once it is in the midst of it.
     "train": (TRAIN, "", "metrics.jsonl"),
@@ -55,6 +58,8 @@ def _interrupt(shop: Workshop, tally: Tally, name: str, sign: str, wait: int) ->
             lost=lost or (f"{gone[0]} was done again" if gone else ""),
             accepted=f"{parts[0]} was left" if parts else "",
         )
+    else:
+        tally.miss(sign, f"{name}, file {wait}")
     shop.discard(run)
 
 
@@ -87,19 +92,36 @@ def dying_worker(shop: Workshop, tally: Tally) -> None:
     """One of two shards is killed beside its first chunk; the other goes on, and it is started again."""
     run = shop.copy("trained")
     command = ("evaluate", run, *ATTACKS, "--shards")
-    victim = Forked(*command, "1/2", *CPU)
-    victim.until(lambda: any(run.glob("evaluations/*/*/*/chunk-*.npz")))
-    victim.send(signal.SIGKILL)
-    died = victim.ended()
-    tally.note("worker dying", "shard 1/2", died, codes=(-9, 0))
+    died = _struck(
+        lambda: Forked(*command, "1/2", *CPU), run, "evaluations/*/*/*/chunk-*.npz", signal.SIGKILL
+    )
+    if died is None:
+        tally.miss("worker dying", "shard 1/2")
+        shop.discard(run)
+        return
+    tally.note("worker dying", "shard 1/2", died, codes=(-signal.SIGKILL,))
     other = forked(*command, "2/2", *CPU)
-    early = any(run.glob("evaluations/*/*/evaluation.json")) and died.code != 0
+    early = any(run.glob("evaluations/*/*/evaluation.json"))
     tally.note(
         "worker dying", "shard 2/2", other, codes=(0,), accepted="concluded without it" if early else ""
     )
     again = forked(*command, "1/2", *CPU)
     tally.note("worker dying", "shard 1/2 again", again, codes=(0,), lost=shop.same(EVALUATE, run))
     shop.discard(run)
+
+
+def _struck(start: Callable[[], Forked], run: Path, pattern: str, number: int) -> Said | None:
+    """What a command that got a signal beside its first file ended with; ``None`` if always too fast."""
+    for _ in range(TRIES):
+        process = start()
+        process.until(lambda: any(run.glob(pattern)))
+        struck = process.send(number)
+        said = process.ended()
+        if struck and said.code != 0:
+            return said
+        for path in run.glob(pattern.split("/", maxsplit=1)[0]):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return None
 
 
 def two_writers(shop: Workshop, tally: Tally, names: tuple[str, ...]) -> None:
@@ -140,10 +162,12 @@ def nan_weights(shop: Workshop, tally: Tally) -> None:
         tally.note("NaN weights", str(command[0]), said, accepted=accepted)
     shop.discard(run)
     run = shop.copy("")
-    process = Forked(*TRAIN.command(run))
-    process.until((run / "metrics.jsonl").is_file)
-    process.send(signal.SIGTERM)
-    if process.ended().code == 143:
+    stopped = _struck(
+        lambda: Forked(*TRAIN.command(run)), run.parent, "template/metrics.jsonl", signal.SIGTERM
+    )
+    if stopped is None:
+        tally.miss("NaN weights", "train --resume")
+    else:
         _spoil(run / "checkpoints" / "state.safetensors", "network.")
         said = forked("train", "--resume", run, *CPU)
         tally.note("NaN weights", "train --resume", said, accepted="" if said.code else "trained on")

@@ -24,10 +24,11 @@ class Count:
 
 @dataclass
 class Tally:
-    """Counts by kind, and a line on everything that is wrong."""
+    """Counts by kind, and a line on everything that is wrong, or that could not be injected."""
 
     kinds: dict[str, Count] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
 
     def note(
         self,
@@ -60,6 +61,10 @@ class Tally:
             if problem:
                 self.faults.append(f"{kind}: {what}: {name}: {problem} ({said})")
                 print(f"  {self.faults[-1]}", flush=True)
+
+    def miss(self, kind: str, what: str) -> None:
+        """Note that a fault was not injected: the command had ended before."""
+        self.missed.append(f"{kind}: {what}")
 
     @property
     def wrong(self) -> int:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from injections.commands import Said, call, forked
 from reinforced.errors import ReinforcedError
-from reinforced.studies.sweep.records import identity
+from reinforced.studies.sweep.table import identity
 from reinforced.training.checkpoint import weights_hash
 
 RECIPE = """
@@ -35,6 +35,7 @@ schema: 1
 overrides: {phases.0.epochs: 1}
 entries: [{recipe: quickstart/sl}]
 evaluate: {threats: ["linf:0.15"], attacks: [fgsm], images: 64}
+diagnose: {claim: "pgd@linf:0.5", budget: quick, images: 128}
 """
 CPU = ("--device", "cpu")
 CLAIM = ("--claim", "fgsm@linf:0.15", "--budget", "quick", "--images", "64")

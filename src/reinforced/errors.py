@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ReinforcedError(Exception):
@@ -15,6 +16,14 @@ class ReinforcedError(Exception):
 
 class InUse(ReinforcedError):
     """Another process holds a folder; it may soon let go of it."""
+
+
+class Damaged(ReinforcedError):
+    """A file or folder is not what was written; moved away, ``path`` is made again by who goes on."""
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class Interrupted(ReinforcedError):

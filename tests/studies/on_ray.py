@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 from reinforced.attacks.threat import ThreatModel
-from reinforced.studies.cluster import capacity, connected
+from reinforced.studies.cluster import connected, nodes_of
 from reinforced.studies.shards import Asked, Workers
 from reinforced.studies.subjects import Source
 from reinforced.studies.sweep.pools import RayPool
-from reinforced.studies.sweep.shares import Share
+from reinforced.studies.sweep.shares import Node, Share
 from reinforced.studies.sweep.study import entries_of, load_study
 from reinforced.studies.sweep.sweep import Place, Sweep
 
@@ -26,7 +26,7 @@ def main(file: Path, folder: Path, threat: str) -> None:
     study = load_study(file)
     entries = entries_of(study, file.parent, folder)
     with connected("local", 2) as ray:
-        assert capacity(ray) == (2, 0, 2)
+        assert nodes_of(ray) == [Node(2, 0)]
         place = Place(folder, "cpu", None, "")
         rows = Sweep(study, entries, place, lambda states: None).run(RayPool(ray, Share(2, 1, 0)))
         run = str(entries[0].run)

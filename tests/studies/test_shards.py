@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from reinforced.attacks.base import AttackSettings, run_attack
+from reinforced.attacks.base import AttackSettings, Batch, run_attack
 from reinforced.attacks.pgd import PGD
 from reinforced.attacks.square import Square
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics.diagnose import diagnose
 from reinforced.errors import ReinforcedError
-from reinforced.studies.actors import TRIES
+from reinforced.studies.actors import TRIES, share_of
 from reinforced.studies.evaluations import Plan, evaluate_subject
-from reinforced.studies.shards import Asked, Attackers, Workers, sharing, sharing_attacks
+from reinforced.studies.shards import Asked, Attacker, Attackers, Worker, Workers, sharing, sharing_attacks
 from reinforced.studies.subjects import Source, load_subject
 from reinforced.studies.sweep.shares import Share
 from reinforced.training.loop import train
@@ -53,12 +54,15 @@ class Reference:
 
 
 class InProcess:
-    """Ray's calls, carried out at once; an actor dies at each call whose number is in ``deaths``."""
+    """Ray's calls, carried out at once; an actor dies at each call whose number is in ``deaths``.
+
+    There is room for so many actors to begin.
+    """
 
     exceptions = SimpleNamespace(RayError=RayError, RayActorError=RayActorError, RayTaskError=RayTaskError)
 
-    def __init__(self, deaths: tuple[int, ...] = ()) -> None:
-        self.deaths = deaths
+    def __init__(self, deaths: tuple[int, ...] = (), room: int = 99) -> None:
+        self.deaths, self.room = deaths, room
         self.actors = 0
         self.calls: list[tuple[Any, ...]] = []
 
@@ -87,8 +91,17 @@ class InProcess:
     def put(self, value: Any) -> Any:
         return value
 
-    def wait(self, references: list[Reference], num_returns: int) -> tuple[list[Reference], list[Reference]]:
-        return references[:1], references[1:]
+    def wait(
+        self, references: list[Reference], num_returns: int, timeout: float | None = None
+    ) -> tuple[list[Reference], list[Reference]]:
+        ready = min(num_returns, len(references)) if timeout is None else min(self.room, len(references))
+        return references[:ready], references[ready:]
+
+    def available_resources(self) -> dict[str, float]:
+        return {"CPU": 7.0, "GPU": 0.5}
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}]
 
     def get(self, reference: Any) -> Any:
         if isinstance(reference, list):
@@ -169,7 +182,7 @@ def test_an_attack_of_a_diagnosis_is_shared_exactly(attack: AttackSettings, run:
     subject = load_subject(str(run), Source(images=150), CPU, run)
     given = (attack, subject.model, subject.images, subject.labels, THREAT)
     ray = InProcess(deaths=(2,))
-    shared, whole = Attackers(ray, Share(2, 1, 0)).run(*given, seed=3), run_attack(*given, seed=3)
+    shared, whole = Attackers(ray, Share(2, 1, 0), "cpu").run(*given, seed=3), run_attack(*given, seed=3)
     assert len(ray.calls) == 3 + 1
     for name, value in vars(whole).items():
         found = getattr(shared, name)
@@ -183,10 +196,47 @@ def test_a_diagnosis_shares_its_claimed_attack_and_its_checks(run: Path) -> None
     subject = load_subject(str(run), Source(images=70), CPU, run)
     ray = InProcess()
     given = {"claim": "fgsm@linf:0.15", "budget": "quick", "control": subject.model}
-    attackers = Attackers(ray, Share(2, 1, 0))
+    attackers = Attackers(ray, Share(2, 1, 0), "cpu")
     shared = diagnose(subject.model, subject.images, subject.labels, run=attackers.run, **given)  # type: ignore[arg-type]
     assert shared == diagnose(subject.model, subject.images, subject.labels, **given)  # type: ignore[arg-type]
     assert len(ray.calls) >= 4
+
+
+def test_workers_share_gpus_and_those_that_never_begin_are_said() -> None:
+    assert share_of(InProcess(), 4, "auto") == Share(4, 1, 0.25)
+    assert share_of(InProcess(), 4, "cpu") == Share(4, 1, 0)
+    with pytest.raises(ReinforcedError, match=r"2 of 3 workers .* free on the cluster are 7 cores") as caught:
+        Attackers(InProcess(room=1), Share(3, 1, 1.0), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_attacks_on_its_own_device(run: Path) -> None:
+    subject = load_subject(str(run), Source(images=20), CPU, run)
+    moved: list[torch.device] = []
+
+    class Moving(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = subject.model
+
+        def to(self, device: torch.device) -> Moving:  # type: ignore[override]
+            moved.append(device)
+            return self
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.inner(images)
+            return found
+
+    given = (PGD(steps=1), Moving().eval(), Batch(subject.images, subject.labels), THREAT, {"seed": 0})
+    Attacker(1, "cpu").attack(*given)
+    assert moved == [CPU]
+    with pytest.raises(ReinforcedError, match="no such device"):
+        Attacker(1, "cuda:99")
+
+
+def test_a_folder_that_a_node_lacks_is_one_line(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReinforcedError, match=r"cannot enter .*nowhere .*that all nodes have"):
+        Worker(replace(asked(run, tmp_path / "shared"), cwd=tmp_path / "nowhere"), 1)
 
 
 def test_without_a_cluster_attacks_run_here() -> None:

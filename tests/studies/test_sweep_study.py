@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from reinforced.errors import ReinforcedError
-from reinforced.studies.sweep.shares import divide
+from reinforced.studies.sweep.shares import Node, divide
 from reinforced.studies.sweep.study import (
     Diagnose,
     Evaluate,
@@ -148,33 +148,65 @@ def test_files_that_are_no_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "given", "workers", "threads", "gpus"),
+    ("asked", "entries", "nodes", "asked_workers", "workers", "threads", "gpus"),
     [
-        ({}, {"entries": 12, "cores": 2, "gpus": 0}, 2, 1, 0),
-        ({}, {"entries": 2, "cores": 16, "gpus": 0}, 2, 8, 0),
-        ({"cpus": 3}, {"entries": 12, "cores": 16, "gpus": 0}, 5, 3, 0),
-        ({}, {"entries": 12, "cores": 16, "gpus": 4}, 4, 4, 1),
-        ({"gpus": 0.5}, {"entries": 12, "cores": 16, "gpus": 2}, 4, 4, 0.5),
-        ({"gpus": 0}, {"entries": 12, "cores": 4, "gpus": 2}, 4, 1, 0),
-        ({}, {"entries": 1, "cores": 16, "gpus": 0, "largest": 8}, 1, 8, 0),
-        ({}, {"entries": 12, "cores": 2, "gpus": 0, "workers": 1}, 1, 2, 0),
-        ({}, {"entries": 0, "cores": 2, "gpus": 0}, 1, 2, 0),
+        ({}, 12, [(2, 0)], None, 2, 1, 0),
+        ({}, 2, [(16, 0)], None, 2, 8, 0),
+        ({"cpus": 3}, 12, [(16, 0)], None, 5, 3, 0),
+        ({}, 12, [(16, 4)], None, 4, 4, 1),
+        ({"gpus": 0.5}, 12, [(16, 2)], None, 4, 4, 0.5),
+        ({"gpus": 0}, 12, [(4, 2)], None, 4, 1, 0),
+        ({}, 1, [(8, 0), (8, 0)], None, 1, 8, 0),
+        ({}, 12, [(2, 0)], 1, 1, 2, 0),
+        ({}, 0, [(2, 0)], None, 1, 2, 0),
+        # No worker is spread over two GPUs or two nodes.
+        ({"gpus": 0.6}, 12, [(16, 2)], None, 2, 8, 0.6),
+        ({"gpus": 0.3}, 12, [(16, 2)], None, 6, 2, 0.3),
+        ({}, 5, [(16, 0)] * 4, None, 5, 8, 0),
+        ({"cpus": 12}, 12, [(16, 0)] * 4, None, 4, 12, 0),
+        ({}, 12, [(64, 0), (8, 2)], None, 2, 4, 1),
+        # More workers than GPUs share them.
+        ({}, 12, [(8, 1)], 4, 4, 2, 0.25),
+        ({}, 12, [(8, 2)], 5, 5, 1, 0.3333),
     ],
 )
 def test_cores_and_gpus_are_divided(
-    asked: dict[str, Any], given: dict[str, Any], workers: int, threads: int, gpus: float
+    asked: dict[str, Any],
+    entries: int,
+    nodes: list[tuple[int, int]],
+    asked_workers: int | None,
+    workers: int,
+    threads: int,
+    gpus: float,
 ) -> None:
-    share = divide(Resources(**asked), **given)
+    given = [Node(*node) for node in nodes]
+    share = divide(Resources(**asked), given, entries=entries, workers=asked_workers)
     assert (share.workers, share.threads, share.gpus) == (workers, threads, gpus)
 
 
-def test_every_worker_sees_its_gpu_alone() -> None:
-    share = divide(Resources(gpus=0.5), entries=9, cores=8, gpus=2)
-    assert [share.visible(worker, ["4", "6"]) for worker in range(4)] == ["4", "4", "6", "6"]
-    assert divide(Resources(gpus=0), entries=1, cores=1, gpus=1).visible(0, ["4"]) == ""
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.5, ["4", "4", "6", "6"]),
+        (0.6, ["4", "6"]),
+        (0.3, ["4", "4", "4", "6", "6", "6"]),
+        (0.3333, ["4", "4", "4", "6", "6", "6"]),
+    ],
+)
+def test_every_worker_sees_its_gpu_alone(share: float, expected: list[str]) -> None:
+    found = divide(Resources(gpus=share), [Node(8, 2)], entries=9)
+    assert [found.visible(worker, ["4", "6"]) for worker in range(found.workers)] == expected
+    assert divide(Resources(gpus=0), [Node(1, 1)], entries=1).visible(0, ["4"]) == ""
 
 
-@pytest.mark.parametrize("asked", [{"cpus": 9}, {"gpus": 1}])
-def test_more_than_there_is_is_refused(asked: dict[str, Any]) -> None:
-    with pytest.raises(ReinforcedError, match="there are"):
-        divide(Resources(**asked), entries=1, cores=8, gpus=0)
+@pytest.mark.parametrize(
+    ("asked", "workers", "said"),
+    [
+        ({"cpus": 9}, None, "there are 8 cores"),
+        ({"gpus": 1}, None, "there are 0 GPUs"),
+        ({}, 9, "--workers 9: there is room for 8 with 1 cores each"),
+    ],
+)
+def test_more_than_there_is_is_refused(asked: dict[str, Any], workers: int | None, said: str) -> None:
+    with pytest.raises(ReinforcedError, match=said):
+        divide(Resources(**asked), [Node(8, 0)], entries=1, workers=workers)

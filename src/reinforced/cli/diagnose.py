@@ -49,12 +49,12 @@ def diagnose(
     from rich.console import Console
 
     from reinforced.diagnostics.findings import Claim
+    from reinforced.studies.cluster import starters_device
     from reinforced.studies.diagnosis import diagnose_subject, load_control, load_surrogates
     from reinforced.studies.shards import sharing_attacks
     from reinforced.studies.subjects import Source, load_subject
-    from reinforced.training.device import resolve_device
 
-    where, stated = resolve_device(device), Claim.parse(claim)
+    where, stated = starters_device(device, ray), Claim.parse(claim)
     given = Source(source, None, weights, normalize, checkpoint, images, root)
     subject = load_subject(model, given, where, out)
     undefended = load_control(model, control, given, where, out)

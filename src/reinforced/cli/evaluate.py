@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,8 @@ def evaluate(
     device: DeviceOption = "auto",
 ) -> None:
     """Attack models, report the per-image worst case, keep every example; goes on where it stopped."""
+    from reinforced.data.places import data_root
+    from reinforced.studies.cluster import starters_device
     from reinforced.studies.evaluations import (
         Plan,
         draw_curves,
@@ -72,11 +75,10 @@ def evaluate(
     )
     from reinforced.studies.shards import Asked, sharing
     from reinforced.studies.subjects import Source, load_subject
-    from reinforced.training.device import resolve_device
 
     if (workers or ray) and (ray is None or shards != "1/1"):
         raise ReinforcedError("--workers go with --ray ADDRESS, and neither with --shards")
-    where = resolve_device(device)
+    where = starters_device(device, ray)
     given = Source(source, None, weights, normalize, checkpoint, images, root)
     found = {name: load_subject(name, given, where, out) for name in models}
     lent = {name: load_subject(name, given, where, out).model for name in surrogates or []}
@@ -86,7 +88,7 @@ def evaluate(
         tuple(models),
         tuple(surrogates or []),
         control,
-        given,
+        replace(given, root=data_root(root).resolve()),  # a node's environment may say another
         plan.attacks,
         seed,
         run_all,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from reinforced.studies.sweep.cost import Cost
     from reinforced.studies.sweep.shares import Share
-    from reinforced.studies.sweep.study import Study
+    from reinforced.studies.sweep.study import Entry, Study
     from reinforced.studies.sweep.sweep import Told
 
 SHOWN = 20
@@ -39,40 +40,37 @@ def sweep(
     """Train, evaluate and diagnose recipes x overrides x seeds; the same command goes on where it stopped."""
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise ReinforcedError(f"--device {device}: a sweep divides the GPUs itself; give auto, cpu or cuda")
-    from reinforced.studies.cluster import capacity, connected
+    from reinforced.studies.cluster import connected, nodes_of, starters_device
     from reinforced.studies.sweep.cost import estimate
     from reinforced.studies.sweep.pools import LocalPool, Pool, RayPool
-    from reinforced.studies.sweep.shares import divide, own_cores, own_gpus
+    from reinforced.studies.sweep.records import to_do
+    from reinforced.studies.sweep.shares import Node, divide, own_cores, own_gpus
     from reinforced.studies.sweep.study import check_runs, entries_of, load_study
     from reinforced.studies.sweep.sweep import TABLE, Place, Sweep
-    from reinforced.training.device import resolve_device
 
     chosen = load_study(study)
     folder = out or Path("sweeps") / chosen.name
+    options = {"--out": folder, "--ray": ray, "--workers": workers, "--data": data}
+    options["--device"] = None if device == "auto" else device
+    given = [(name, value) for name, value in options.items() if value is not None]
+    again = shlex.join(["reinforced", "sweep", str(study), *(str(word) for pair in given for word in pair)])
     entries = entries_of(chosen, study.parent, folder)
     check_runs(entries)
     device = "cpu" if chosen.resources.gpus == 0 else device
     with ExitStack() as stack:
         gpus = own_gpus() if device in ("auto", "cuda") else []
-        cores, count, largest = own_cores(), len(gpus), 0
+        nodes = [Node(own_cores(), len(gpus))]
         cluster: Any = None
         if ray is not None:
-            cluster = stack.enter_context(connected(ray, cores))
-            cores, count, largest = capacity(cluster)
-            count = 0 if device == "cpu" else count
-        share = divide(
-            chosen.resources,
-            entries=len(entries),
-            cores=cores,
-            gpus=count,
-            workers=workers,
-            largest=largest,
-        )
-        costs = estimate(chosen, entries, device=resolve_device(device), threads=share.threads, root=data)
-        _print_costs(chosen, costs, share, whole=dry_run)
+            cluster = stack.enter_context(connected(ray, own_cores()))
+            nodes = [node._replace(gpus=0) if device == "cpu" else node for node in nodes_of(cluster)]
+        share = divide(chosen.resources, nodes, entries=len(entries), workers=workers)
+        left = [entry for entry in entries if to_do(chosen, entry)]
+        own = starters_device(device, ray)
+        costs = estimate(chosen, left, device=own, threads=share.threads, root=data)
+        _print_costs(chosen, entries, costs, share, own.type, whole=dry_run)
         if dry_run:
             return
-        again = f"reinforced sweep {study} --out {folder}" + (f" --ray {ray}" if ray else "")
         pool: Pool = RayPool(cluster, share) if cluster is not None else LocalPool(share, gpus)
         with _board(folder) as told:
             rows = Sweep(chosen, entries, Place(folder, device, data, again), told).run(pool)
@@ -86,23 +84,28 @@ def sweep(
         )
 
 
-def _print_costs(study: Study, costs: Sequence[Cost], share: Share, *, whole: bool) -> None:
+def _print_costs(
+    study: Study, entries: Sequence[Entry], costs: Sequence[Cost], share: Share, where: str, *, whole: bool
+) -> None:
     if whole:
         table = new_table("entry", "training", "evaluation", "diagnosis", "passes/s", "minutes")
-        for cost in costs:
-            passes = (cost.training, cost.evaluation, cost.diagnosis)
+        of = {cost.entry.name: cost for cost in costs}
+        for entry in entries:
+            cost = of.get(entry.name)
+            passes = (cost.training, cost.evaluation, cost.control + cost.diagnosis) if cost else (0, 0, 0)
             shown = [f"{count / 1e6:.2f} M" if count else "" for count in passes]
-            table.add_row(cost.entry.name, *shown, f"{cost.speed:,.0f}", f"{cost.seconds / 60:.1f}")
+            speed = [f"{cost.speed:,.0f}", f"{cost.seconds / 60:.1f}"] if cost else ["", "finished"]
+            table.add_row(entry.name, *shown, *speed)
         show(table)
-    left = [cost for cost in costs if cost.seconds]
-    alone = sum(cost.seconds for cost in left)
-    longest = max((cost.seconds for cost in left), default=0.0)
+    alone = sum(cost.seconds for cost in costs)
+    longest = max((cost.seconds for cost in costs), default=0.0)
     total = max(alone / share.workers, longest)
     say(
-        f"{study.name}: {len(costs)} entries, {len(left)} of them not finished; at a time {share.workers}, "
-        f"threads each {share.threads}" + (f", GPUs each {share.gpus:g}" if share.gpus else ""),
-        f"estimate: {total / 60:.1f} minutes (passes over the speed of a few steps timed here; attacks count "
-        "as if nothing broke early, a diagnosis without its checks)",
+        f"{study.name}: {len(entries)} entries, {len(costs)} of them not finished; at a time "
+        f"{share.workers}, threads each {share.threads}"
+        + (f", GPUs each {share.gpus:g}" if share.gpus else ""),
+        f"estimate: {total / 60:.1f} minutes (passes over the speed of a few steps timed here on {where}; "
+        "attacks count as if nothing broke early, a diagnosis without its checks)",
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reinforced.attacks.base import AttackResult, Flag
-from reinforced.errors import ReinforcedError
+from reinforced.errors import Damaged
 from reinforced.files import atomic
 
 _TENSORS = ("clean_correct", "robust", "attacked", "distances", "unprojected")
@@ -76,7 +76,7 @@ def load_chunk(path: Path) -> Chunk:
     """Read a chunk back.
 
     Raises:
-        ReinforcedError: the file is damaged, or its contents changed since they were written.
+        Damaged: the file is, or its contents changed since they were written.
     """
     part = read_part(path, (*_TENSORS, "adversarial"))
     counts, flags = json.loads(part.said)
@@ -117,7 +117,7 @@ def read_part(path: Path, names: Sequence[str]) -> Part:
     """Read back a part that has the tensors ``names``, in this order.
 
     Raises:
-        ReinforcedError: the file is damaged, or its contents changed since they were written.
+        Damaged: the file is, or its contents changed since they were written.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -126,10 +126,10 @@ def read_part(path: Path, names: Sequence[str]) -> Part:
             seconds, sha256 = float(stored["seconds"]), str(stored["sha256"])
     # Damaged archives raise zipfile's, zlib's and tokenize's errors too, and MemoryError for absurd shapes.
     except Exception as error:
-        raise ReinforcedError(f"{path}: damaged ({error}); delete it and evaluate again") from None
+        raise Damaged(f"{path}: damaged ({error}); delete it and evaluate again", path) from None
     if sha256 != digest(list(tensors.values()), said):
-        raise ReinforcedError(
-            f"{path}: its contents changed since they were written; delete it and evaluate again"
+        raise Damaged(
+            f"{path}: its contents changed since they were written; delete it and evaluate again", path
         )
     return Part(tensors, said, seconds, sha256)
 

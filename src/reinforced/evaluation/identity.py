@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from reinforced.errors import ReinforcedError
+from reinforced.errors import Damaged, ReinforcedError
 from reinforced.files import write_json
 
 
@@ -68,7 +68,8 @@ def claim_folder(folder: Path, setup: Mapping[str, Any], what: str) -> None:
         what: in messages: ``evaluation``, ``diagnosis``.
 
     Raises:
-        ReinforcedError: the folder holds another one, or its ``setup.json`` is damaged.
+        Damaged: the folder, of which ``setup.json`` cannot be read.
+        ReinforcedError: the folder holds another one.
     """
     file = folder / "setup.json"
     if not file.is_file():
@@ -77,9 +78,9 @@ def claim_folder(folder: Path, setup: Mapping[str, Any], what: str) -> None:
     try:
         there = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
-        raise ReinforcedError(
-            f"{file}: damaged (not JSON); delete the folder and start the {what} again"
-        ) from None
+        there = None
+    if not isinstance(there, dict):
+        raise Damaged(f"{file}: damaged (not JSON); delete the folder and start the {what} again", folder)
     differing = [key for key in setup if there.get(key) != setup[key]]
     if differing:
         raise ReinforcedError(

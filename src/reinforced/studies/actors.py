@@ -11,12 +11,14 @@ from typing import Any
 import torch
 
 from reinforced.errors import ReinforcedError
-from reinforced.studies.cluster import capacity
+from reinforced.studies.cluster import nodes_of
 from reinforced.studies.sweep.shares import Share, divide
 from reinforced.studies.sweep.study import Resources
 
 TRIES = 3
 """Workers that a chunk may cost before it is given up."""
+PATIENCE = 600.0
+"""Seconds for all workers to begin, loading models and images included."""
 
 
 class Actors:
@@ -26,14 +28,23 @@ class Actors:
         """Start them on a connected cluster with these arguments, and wait until they have begun.
 
         Raises:
-            ReinforcedError: one cannot be started.
+            ReinforcedError: one cannot be started, or has not begun within :data:`PATIENCE`.
         """
         self._ray = ray
         actor = ray.remote(num_cpus=share.threads, num_gpus=share.gpus)(kind)
         self._new = partial(actor.remote, *arguments)
         self._actors = [self._new() for _ in range(share.workers)]
+        begun = [actor.process.remote() for actor in self._actors]
+        _, missing = ray.wait(begun, num_returns=len(begun), timeout=PATIENCE)
+        if missing:
+            raise ReinforcedError(
+                f"{len(missing)} of {share.workers} workers have not begun in {PATIENCE / 60:.0f} minutes: "
+                f"each needs {share.threads} cores"
+                + (f" and {share.gpus:g} of a GPU" if share.gpus else "")
+                + f", free on the cluster are {_free(ray)}; give fewer --workers, or wait for it"
+            )
         try:
-            self.processes: list[int] = ray.get([actor.process.remote() for actor in self._actors])
+            self.processes: list[int] = ray.get(begun)
         except ray.exceptions.RayError as failed:
             raise ReinforcedError(f"a worker could not be started: {_said(failed)}") from None
 
@@ -81,14 +92,16 @@ def share_of(ray: Any, workers: int | None, device: str) -> Share:
     Raises:
         ReinforcedError: more workers than there are cores.
     """
-    cores, gpus, largest = capacity(ray)
-    wanted = workers or cores
-    if wanted > cores:
-        raise ReinforcedError(f"--workers {wanted}: the cluster has {cores} cores; give fewer")
-    count = 0 if device == "cpu" else gpus
-    share = divide(Resources(), entries=wanted, cores=cores, gpus=count, workers=workers, largest=largest)
+    nodes = [node._replace(gpus=0) if device == "cpu" else node for node in nodes_of(ray)]
+    cores = sum(node.cores for node in nodes)
+    share = divide(Resources(), nodes, entries=cores, workers=workers)
     # Another number of threads than this process has could change the last bits of a sum.
     return replace(share, threads=min(share.threads, torch.get_num_threads()))
+
+
+def _free(ray: Any) -> str:
+    found = ray.available_resources()
+    return f"{found.get('CPU', 0):g} cores and {found.get('GPU', 0):g} GPUs"
 
 
 def _said(failed: Exception) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from reinforced.errors import ReinforcedError
+from reinforced.studies.sweep.shares import Node
+
+if TYPE_CHECKING:
+    import torch
 
 LOCAL = "local"
 _SETTINGS = {
@@ -22,14 +28,6 @@ _SETTINGS = {
     # Ray would start its workers at 15, so that anything else on the machine starves them.
     "RAY_worker_niceness": "0",
 }
-
-
-class Capacity(NamedTuple):
-    """What a cluster has: cores and GPUs in all, and the cores of its largest node."""
-
-    cores: int
-    gpus: int
-    largest: int
 
 
 @contextmanager
@@ -75,8 +73,33 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     sys.exit(128 + number)
 
 
-def capacity(ray: Any) -> Capacity:
-    """Of the connected cluster."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cores = [int(node.get("CPU", 0)) for node in nodes]
-    return Capacity(sum(cores), sum(int(node.get("GPU", 0)) for node in nodes), max(cores, default=0))
+def nodes_of(ray: Any) -> list[Node]:
+    """What the nodes of the connected cluster have."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive]
+
+
+def starters_device(name: str, address: str | None) -> torch.device:
+    """Where the process that was started computes: one that joins a cluster need not have its GPUs.
+
+    Raises:
+        ReinforcedError: there is no such device here, and no cluster either.
+    """
+    from reinforced.training.device import resolve_device  # noqa: PLC0415 - imports torch
+
+    return resolve_device("auto" if address is not None and name.startswith("cuda") else name)
+
+
+def enter(folder: Path) -> None:
+    """Work in the folder that the command was started in, for relative paths start there.
+
+    Raises:
+        ReinforcedError: this node has no such folder.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ReinforcedError(
+            f"node {platform.node()} cannot enter {folder} ({error.strerror}); start the command in a folder "
+            "that all nodes have"
+        ) from None

@@ -7,6 +7,7 @@ the same on all nodes.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from reinforced.attacks.base import CHUNK, Attack, AttackResult, Batch, merged, run_attack
+from reinforced.attacks.seal import device_of
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics.case import Runner
 from reinforced.errors import ReinforcedError
@@ -27,7 +29,7 @@ from reinforced.evaluation.evaluate import evaluate
 from reinforced.evaluation.job import Told
 from reinforced.evaluation.suites import choose_attacks
 from reinforced.studies.actors import Actors, share_of
-from reinforced.studies.cluster import connected
+from reinforced.studies.cluster import connected, enter
 from reinforced.studies.evaluations import Plan, evaluate_subject
 from reinforced.studies.subjects import Source, load_subject
 from reinforced.studies.sweep.shares import Share, own_cores
@@ -68,7 +70,7 @@ class Worker:
     """An actor: models and images loaded once, then chunk after chunk."""
 
     def __init__(self, asked: Asked, threads: int) -> None:
-        os.chdir(asked.cwd)
+        enter(asked.cwd)
         torch.set_num_threads(threads)
         device = resolve_device(asked.device)
 
@@ -106,10 +108,11 @@ class Worker:
 
 
 class Attacker:
-    """An actor that runs attacks on whatever models it is sent."""
+    """An actor that runs attacks on whatever models it is sent, on its own device."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, device: str) -> None:
         torch.set_num_threads(threads)
+        self._device = resolve_device(device)
 
     def process(self) -> int:
         """The worker's process id."""
@@ -119,7 +122,7 @@ class Attacker:
         self, attack: Attack, model: nn.Module, part: Batch, threat: ThreatModel, options: dict[str, Any]
     ) -> AttackResult:
         """One chunk of a run."""
-        return run_attack(attack, model, part.images, part.labels, threat, **options)
+        return run_attack(attack, model.to(self._device), part.images, part.labels, threat, **options)
 
 
 class Workers(Actors):
@@ -140,9 +143,9 @@ class Workers(Actors):
 class Attackers(Actors):
     """:func:`~reinforced.attacks.base.run_attack` with its chunks shared out: the same result."""
 
-    def __init__(self, ray: Any, share: Share) -> None:
-        """Start them."""
-        super().__init__(ray, Attacker, share, share.threads)
+    def __init__(self, ray: Any, share: Share, device: str) -> None:
+        """Start them, each on the GPU that Ray gives it, or on a device by name."""
+        super().__init__(ray, Attacker, share, share.threads, device)
 
     def run(
         self,
@@ -156,7 +159,8 @@ class Attackers(Actors):
         draws: int = 1,
     ) -> AttackResult:
         """See :func:`~reinforced.attacks.base.run_attack`; ``seconds`` are those of all workers together."""
-        sent = self._ray.put(model)
+        # From this process's GPU it could only be unpacked where there is one too.
+        sent = self._ray.put(model if device_of(model).type == "cpu" else copy.deepcopy(model).cpu())
         calls = []
         for number in range(math.ceil(len(images) / CHUNK)):
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
@@ -199,4 +203,4 @@ def sharing_attacks(address: str | None, workers: int | None, device: str) -> It
         yield run_attack
         return
     with connected(address, max(workers or 0, own_cores())) as ray:
-        yield Attackers(ray, share_of(ray, workers, device)).run
+        yield Attackers(ray, share_of(ray, workers, device), device).run

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from reinforced.errors import ReinforcedError
+from reinforced.errors import Damaged, ReinforcedError
 from reinforced.files import locked, write_json, write_text
 from reinforced.training.checkpoint import load_checkpoint
 from reinforced.training.plan import plan
@@ -94,6 +94,17 @@ class RunDirectory:
         recipe = hashlib.sha256((self.path / "recipe.yaml").read_bytes()).hexdigest()
         write_json(self.path / "environment.json", {**record, "recipe_sha256": recipe})
 
+    def difference(self, recipe: Recipe) -> str:
+        """Where this run's recipe differs from another, in words; empty if only published figures do.
+
+        Raises:
+            ReinforcedError: this is no run directory, or its recipe is damaged.
+        """
+        old, new = (
+            one.model_dump(mode="json", by_alias=True, exclude={"published"}) for one in (self.recipe, recipe)
+        )
+        return _first_difference(old, new)
+
     def prepare(self, recipe: Recipe) -> None:
         """Make the directory for a recipe, or check that it is already that recipe's.
 
@@ -102,10 +113,7 @@ class RunDirectory:
         """
         file = self.path / "recipe.yaml"
         if file.is_file():
-            differing = _first_difference(
-                self.recipe.model_dump(mode="json", by_alias=True, exclude={"published"}),
-                recipe.model_dump(mode="json", by_alias=True, exclude={"published"}),
-            )
+            differing = self.difference(recipe)
             if differing:
                 raise ReinforcedError(
                     f"{self.path} holds another run: {differing}; give this one its own --run DIR"
@@ -153,18 +161,22 @@ class RunDirectory:
         write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def summary(self) -> dict[str, Any] | None:
-        """The figures of a finished run, or ``None``."""
+        """The figures of a finished run, or ``None``.
+
+        Raises:
+            Damaged: ``summary.json`` is.
+        """
         file = self.path / "summary.json"
         if not file.is_file():
             return None
         try:
             summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            missing = next((name for name in SUMMARY if name not in summary), "")
-        except (ValueError, TypeError):
+            missing = next((name for name in SUMMARY if not isinstance(summary.get(name), (int, float))), "")
+        except (ValueError, AttributeError):
             missing = "JSON"
         if missing:
-            raise ReinforcedError(
-                f"{file}: corrupt (no {missing}); delete it and resume the run to write it again"
+            raise Damaged(
+                f"{file}: corrupt (no {missing}); delete it and resume the run to write it again", file
             )
         return summary
 

@@ -40,12 +40,13 @@ def estimate(survey: Survey, tables: Sequence[Table]) -> list[TableCost]:
         ReinforcedError: no such data or network.
     """
     jobs = list(survey.jobs(tables))
-    costs = _timed(survey, jobs)
+    undone = [job for job in jobs if not survey.done(job)]
+    costs = _timed(survey, undone)
     shared: set[tuple[str, int, str]] = set()
     found = []
     for table in tables:
         own = [job for job in jobs if job.table == table.number]
-        left = [job for job in own if not survey.done(job)]
+        left = [job for job in undone if job.table == table.number]
         passes = training = measuring = 0.0
         unknown = 0
         for job in left:
@@ -63,7 +64,7 @@ def estimate(survey: Survey, tables: Sequence[Table]) -> list[TableCost]:
                 if not command or (job.label, job.seed, command) not in shared:
                     shared.add((job.label, job.seed, command))
                     passes += job.column.passes(images)
-                    measuring += job.column.passes(images) / cost.speed
+                    measuring += job.column.passes(images) / cost.attack_speed
         found.append(TableCost(table, len(own), len(own) - len(left), passes, training, measuring, unknown))
     return found
 

@@ -20,6 +20,8 @@ from reinforced.errors import ReinforcedError
 from reinforced.models import build
 from reinforced.studies.sweep.records import to_do
 from reinforced.studies.sweep.study import Diagnose, Entry, Evaluate, Study
+from reinforced.training.adversaries import Trainee
+from reinforced.training.device import resolve_precision
 from reinforced.training.plan import plan
 from reinforced.training.recipe import Recipe
 
@@ -36,30 +38,35 @@ class Cost:
     Attributes:
         training: passes of training, from the recipe.
         evaluation: passes of the attacks, at most: an image that is broken early costs less.
-        diagnosis: passes of the control's training and of the claimed attack; the checks come on top.
-        speed: passes a second of this network in training, measured here.
+        control: passes of training the diagnosis's control.
+        diagnosis: passes of the claimed attack; the checks come on top.
+        speed: passes a second of this network in training, at the recipe's precision, measured here.
+        attack_speed: the same in float32, in which models are attacked.
     """
 
     entry: Entry
     training: float
     evaluation: float
+    control: float
     diagnosis: float
     speed: float
+    attack_speed: float
 
     @property
     def seconds(self) -> float:
         """All of it, on one worker."""
-        return (self.training + self.evaluation + self.diagnosis) / self.speed
+        trained, attacked = self.training + self.control, self.evaluation + self.diagnosis
+        return trained / self.speed + attacked / self.attack_speed
 
 
 def estimate(
     study: Study, entries: Sequence[Entry], *, device: torch.device, threads: int, root: Path | None
 ) -> list[Cost]:
-    """The cost of what every entry has left; nothing is trained, and what is finished costs nothing.
+    """The cost of what every entry has left; nothing is trained, and a finished step costs nothing.
 
     Args:
         study: what is done with each entry.
-        entries: its runs.
+        entries: those of its runs whose speed is worth timing.
         device: where the steps are timed.
         threads: of a worker.
         root: folder of data sets.
@@ -94,15 +101,23 @@ def _cost(
     recipe, left = entry.recipe, to_do(study, entry)
     dataset = _remembered(datasets, recipe, root)
     training = _training(recipe, dataset)
-    key = json.dumps([recipe.data.model_dump(), recipe.model.model_dump(), recipe.batch_size], sort_keys=True)
-    if key not in speeds:
-        speeds[key] = _speed(recipe, dataset, device)
+
+    def speed(precision: str) -> float:
+        settings = [recipe.data.model_dump(), recipe.model.model_dump(), recipe.batch_size, precision]
+        key = json.dumps(settings, sort_keys=True)
+        if key not in speeds:
+            speeds[key] = _speed(recipe, dataset, device, precision)
+        return speeds[key]
+
+    judged = study.diagnose if "diagnose" in left else None
     return Cost(
         entry,
         training if "train" in left else 0.0,
         sum(_evaluation(study.evaluate, dataset, left)) if study.evaluate is not None else 0.0,
-        _diagnosis(study.diagnose, recipe, dataset) if study.diagnose and "diagnose" in left else 0.0,
-        speeds[key],
+        float(recipe.epochs * len(dataset.train) * STEP_PASSES) if judged is not None else 0.0,
+        _diagnosis(judged, dataset) if judged is not None else 0.0,
+        speed(resolve_precision(recipe.precision, device)),
+        speed("float32"),
     )
 
 
@@ -133,11 +148,10 @@ def _evaluation(wanted: Evaluate, dataset: Dataset, left: Sequence[str]) -> list
     return costs
 
 
-def _diagnosis(wanted: Diagnose, recipe: Recipe, dataset: Dataset) -> float:
+def _diagnosis(wanted: Diagnose, dataset: Dataset) -> float:
     images = min(wanted.images or len(dataset.test), len(dataset.test))
     attack = parse_attack(Claim.parse(wanted.claim).attack)
-    control = recipe.epochs * len(dataset.train) * STEP_PASSES
-    return float(control + 2 * images * _passes(attack))  # the control is attacked too
+    return float(2 * images * _passes(attack))  # the control is attacked too
 
 
 def _passes(attack: AttackSettings) -> int:
@@ -146,21 +160,23 @@ def _passes(attack: AttackSettings) -> int:
     return 2 * attack.cost if steps else attack.cost  # a step is a forward pass and a gradient
 
 
-def _speed(recipe: Recipe, dataset: Dataset, device: torch.device) -> float:
-    """Passes a second of supervised steps on the first batch, without the optimiser."""
+def _speed(recipe: Recipe, dataset: Dataset, device: torch.device, precision: str) -> float:
+    """Passes a second of supervised steps on the first batch, laid out as in training; no optimiser."""
     model = build(
         recipe.model.name,
         shape=dataset.train.shape,
         classes=len(dataset.classes),
         normalize=recipe.model.normalize,
-    ).to(device)
+    )
+    model = model.to(device).to(memory_format=torch.channels_last)
+    trainee = Trainee(model, model, precision)
     stored, labels = dataset.train.batch(torch.arange(min(recipe.batch_size, len(dataset.train))))
     images, labels = to_float(stored).to(device), labels.to(device)
     began = 0.0
     for step in range(STEPS + 1):
         if step == 1:
             began = _now(device)
-        F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(trainee.forward(images), labels).backward()  # type: ignore[no-untyped-call]
     return STEPS * STEP_PASSES * len(labels) / (_now(device) - began)
 
 

@@ -12,12 +12,14 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from reinforced.component import Component
-from reinforced.errors import Interrupted, InUse, ReinforcedError
+from reinforced.errors import Damaged, Interrupted, InUse, ReinforcedError
+from reinforced.studies.cluster import enter
 from reinforced.studies.sweep.study import Diagnose, Evaluate
 from reinforced.training.recipe import Recipe
 
@@ -29,7 +31,13 @@ PATIENCE = 60.0
 
 
 class Job(Component):
-    """All that a process needs to know; paths are absolute."""
+    """All that a process needs to know; paths are absolute.
+
+    Attributes:
+        data: folder of data sets, as the starter found it: a node's environment may say another.
+        data_given: whether it was named, so that an evaluation remembers it.
+        cwd: where the starter was started, for relative paths in recipes.
+    """
 
     run: Path
     recipe: Recipe
@@ -37,17 +45,39 @@ class Job(Component):
     evaluate: Evaluate | None
     diagnose: Diagnose | None
     device: str
-    data: Path | None
+    data: Path
+    data_given: bool
     cwd: Path
 
 
 def work(job: Job) -> None:
     """Train, evaluate, diagnose, going on where an earlier attempt stopped.
 
+    What is found damaged and can be made again is moved to the run's ``damaged`` folder, and made again.
+
     Raises:
         ReinforcedError: whatever a step has to say, or an attack that crashed on some images.
         Interrupted: a signal; what was done is saved.
     """
+    moved: set[Path] = set()
+    while True:
+        try:
+            return _work(job)
+        except Damaged as found:
+            if found.path is None or found.path in moved:
+                raise
+            moved.add(found.path)
+            _set_aside(found.path, job.run)
+
+
+def _set_aside(path: Path, run: Path) -> None:
+    kept = run / "damaged" / f"{time.time_ns()}" / path.relative_to(run)
+    kept.parent.mkdir(parents=True)
+    path.rename(kept)
+    print(f"{path} was damaged: it is made again, the damaged one is {kept}", flush=True)
+
+
+def _work(job: Job) -> None:
     from reinforced.studies.diagnosis import diagnose_subject, load_control  # noqa: PLC0415
     from reinforced.studies.evaluations import Plan, evaluate_subject, remember_subject  # noqa: PLC0415
     from reinforced.studies.subjects import Source, load_subject  # noqa: PLC0415
@@ -63,7 +93,8 @@ def work(job: Job) -> None:
         for threat in wanted.budgets():
             folder, found = evaluate_subject(subject, threat, plan, _said)
             assert found is not None  # one shard
-            remember_subject(folder, str(job.run), source, subject.classes)
+            named = source if job.data_given else replace(source, root=None)
+            remember_subject(folder, str(job.run), named, subject.classes)
             if found.incomplete:
                 crashed = next(one for one in found.attacks if one.failed_chunks)
                 chunk, error = next(iter(crashed.failed_chunks.items()))
@@ -128,12 +159,12 @@ def main() -> None:
         line += byte
     threading.Thread(target=_die_with_the_starter, daemon=True).start()
     job = Job.model_validate_json(bytes(line))
-    os.chdir(job.cwd)
     try:
+        enter(job.cwd)
         work(job)
     except Interrupted as stopped:
         sys.exit(stopped.exit_code)
-    except ReinforcedError as error:
+    except (ReinforcedError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:

@@ -95,8 +95,8 @@ class RayPool:
         self._running: dict[Any, str] = {}
 
     def free(self) -> bool:
-        """See :class:`Pool`: Ray queues what it has no room for."""
-        return True
+        """See :class:`Pool`: as many as there is room for, so that none waits in Ray's queue."""
+        return len(self._running) < self._share.workers
 
     def start(self, name: str, job: Job, log: Path) -> None:
         """See :class:`Pool`."""

@@ -247,7 +247,9 @@ def check_runs(entries: Sequence[Entry]) -> None:
         ReinforcedError: one does, or is damaged.
     """
     for entry in entries:
-        if (entry.run / "recipe.yaml").is_file() and RunDirectory(entry.run).recipe != entry.recipe:
+        begun = (entry.run / "recipe.yaml").is_file()
+        differing = RunDirectory(entry.run).difference(entry.recipe) if begun else ""
+        if differing:
             raise ReinforcedError(
-                f"{entry.run} holds a run of another recipe (was the study changed?); choose another --out"
+                f"{entry.run} holds a run of another recipe ({differing}); choose another --out"
             )

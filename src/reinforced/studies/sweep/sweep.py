@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reinforced.errors import Interrupted
+from reinforced.data.places import data_root
+from reinforced.errors import Interrupted, ReinforcedError
 from reinforced.files import locked, write_text
 from reinforced.studies.sweep.job import Job
 from reinforced.studies.sweep.pools import Pool
-from reinforced.studies.sweep.records import Row, keep_error, row_of, to_do, write_table
+from reinforced.studies.sweep.records import error_of, keep_error, to_do
 from reinforced.studies.sweep.study import Entry, Study, check_runs, study_yaml
+from reinforced.studies.sweep.table import Row, row_of, write_table
 from reinforced.training.interrupt import stop_requests
 
 TABLE = "sweep.parquet"
@@ -27,7 +29,7 @@ class Place:
     Attributes:
         folder: of the sweep.
         device: of every worker.
-        data: folder of data sets.
+        data: folder of data sets; that of the environment if left out.
         again: the command that goes on, for messages.
     """
 
@@ -61,11 +63,10 @@ class Sweep:
         with locked(folder / "sweep.lock", "--out"), stop_requests() as stop:
             check_runs(self.entries)
             write_text(folder / "study.yaml", study_yaml(self.study))
-            left = [entry for entry in self.entries if to_do(self.study, entry)]
+            left = [one for one in self.entries if to_do(self.study, one) or error_of(folder, one)]
             waiting, tries = deque(left), Counter[str]()
             by_name = {entry.name: entry for entry in self.entries}
             for entry in self.entries:
-                keep_error(folder, entry, None)
                 self._look(entry, "waiting" if entry in left else "finished")
             self._write()
             running = 0
@@ -83,6 +84,9 @@ class Sweep:
                     self.told(self._states)
                 if stop.signal is not None:
                     pool.stop()
+            except ReinforcedError:  # the folder cannot be written: let the attempts save all the same
+                pool.stop()
+                raise
             finally:
                 pool.close()
                 for entry in self.entries:
@@ -98,9 +102,10 @@ class Sweep:
         return self._table()
 
     def _close(self, entry: Entry, error: str | None, tries: int, waiting: deque[Entry]) -> None:
-        """Note an attempt's end: finished is what its records say."""
+        """Note an attempt's end: finished is what its records say, and the attempt did not fail."""
         left = to_do(self.study, entry)
-        if not left:
+        if not (left or error):
+            keep_error(self.place.folder, entry, None)
             self._look(entry, "finished")
         elif tries <= self.study.retries:
             waiting.append(entry)
@@ -121,7 +126,6 @@ class Sweep:
         write_table(self.place.folder / TABLE, self.study, self._table())
 
     def _job(self, entry: Entry) -> Job:
-        data = self.place.data
         return Job(
             run=entry.run.resolve(),
             recipe=entry.recipe,
@@ -129,6 +133,7 @@ class Sweep:
             evaluate=self.study.evaluate,
             diagnose=self.study.diagnose,
             device=self.place.device,
-            data=None if data is None else data.resolve(),
+            data=data_root(self.place.data).resolve(),
+            data_given=self.place.data is not None,
             cwd=Path.cwd(),
         )
