@@ -20,6 +20,7 @@ import torch
 from reinforced.cli import main
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Part, digest, read_part, write_part
+from reinforced.evaluation.records import READ, READ_OF_SETUP
 from reinforced.files import locked, write_text
 from reinforced.report.records import read_runs
 from reinforced.studies.evaluations import verify_folder
@@ -170,7 +171,9 @@ def test_a_summary_without_a_figure_hides_no_other_run(
 
 
 def test_a_damaged_subject_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "evaluation.json").write_text('{"attacks": []}')
+    setup = dict.fromkeys(READ_OF_SETUP, 0) | {"attacks": [], "chunk_sha256": {}}
+    record = dict.fromkeys(READ, 0) | {"attacks": [], "setup": setup}
+    (tmp_path / "evaluation.json").write_text(json.dumps(record))
     (tmp_path / "subject.json").write_text("{")
     with pytest.raises(ReinforcedError, match=r"subject.json: damaged"):
         verify_folder(tmp_path, torch.device("cpu"))

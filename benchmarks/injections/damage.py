@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from injections.commands import call, forked
 from injections.tally import Tally
 from injections.workshop import CPU, DIAGNOSE, EVALUATE, SWEEP, TRAIN, Job, Workshop
@@ -83,8 +85,11 @@ class Damage:
     def _verify(self, run: Path, name: Path, what: str, kind: str, cut: bool) -> None:
         (folder,) = run.glob("evaluations/*/*")
         said = call("verify", folder, *CPU)
-        reads = name.name in ("evaluation.json", "subject.json") or name.name.startswith("chunk-")
+        chunk = name.name.startswith("chunk-")
+        reads = name.name in ("evaluation.json", "subject.json") or chunk
         silent = reads and said.code == 0
+        if silent and not cut and chunk and _same_arrays(run / name, self.shop.root / "examined" / name):
+            silent = False  # of the archive's own fields, such as times, that nobody reads
         self.unnoticed += silent and not cut
         accepted = "verified all the same" if silent and (cut or name.suffix == ".npz") else ""
         self.tally.note(kind, f"{name} {what}: verify", said, accepted=accepted)
@@ -144,6 +149,11 @@ def _results(run: Path, damaged: Path) -> dict[Path, bytes]:
         and path.relative_to(run) != damaged
         and path.name != "last.safetensors"  # which finishing writes anew
     }
+
+
+def _same_arrays(path: Path, other: Path) -> bool:
+    with np.load(path, allow_pickle=False) as one, np.load(other, allow_pickle=False) as two:
+        return one.files == two.files and all(np.array_equal(one[name], two[name]) for name in one.files)
 
 
 def _same(path: Path, content: bytes) -> bool:

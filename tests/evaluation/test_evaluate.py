@@ -253,6 +253,19 @@ def test_damaged_parts_are_named(model: nn.Module, data: Data, tmp_path: Path) -
         read_evaluation(tmp_path)
 
 
+def test_a_record_with_a_misspelt_field_or_attack_is_damaged(
+    model: nn.Module, data: Data, tmp_path: Path
+) -> None:
+    done(model, data, out=tmp_path)
+    file = tmp_path / "evaluation.json"
+    whole = file.read_text()
+    read_evaluation(tmp_path)
+    for name in ("robust_accuracy", "interval", "setup", "chunk_sha256", "data_sha256", "accuracy", "fgsm"):
+        file.write_text(whole.replace(f'"{name}"', f'"{name[:-1]}#"', 1))
+        with pytest.raises(ReinforcedError, match="a field is missing or strange"):
+            read_evaluation(tmp_path)
+
+
 def test_outcomes_are_a_table(model: nn.Module, data: Data, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 

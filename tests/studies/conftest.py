@@ -95,16 +95,24 @@ def add_evaluation() -> Callable[..., Path]:
         values = {
             "threat": threat,
             "images": len(robust),
+            "clean_accuracy": sum(right) / len(right),
             "robust_accuracy": sum(robust) / len(robust),
+            "interval": [0.0, 1.0],
+            "attacks": [{"name": name, "accuracy": None} for name in attacks],
+            "matrix_sha256": "outcomes",
             "autoattack_accuracy": None,
             "incomplete": False,
             "control": None,
             "setup": {
                 "attacks": list(attacks),
                 "seed": 0,
+                "chunk": 64,
                 "run_all": False,
+                "draws": 1,
                 "model_sha256": "weights",
                 "data_sha256": data_sha256,
+                "sha256": "setup",
+                "chunk_sha256": {name: ["chunk"] for name in attacks},
             },
         }
         (path / "evaluation.json").write_text(json.dumps(values | record))

@@ -148,5 +148,5 @@ def test_damaged_evaluations_are_refused(two: list[Path], add_evaluation: Make) 
     with pytest.raises(ReinforcedError, match=r"outcomes\.parquet: damaged"):
         compare(two)
     (folder / "evaluation.json").write_text("{}")
-    with pytest.raises(ReinforcedError, match=r"damaged \(a field is missing\)"):
+    with pytest.raises(ReinforcedError, match=r"damaged \(a field is missing or strange\)"):
         compare(two)

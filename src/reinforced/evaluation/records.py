@@ -91,6 +91,21 @@ class ReleasedRecord:
     sha256: str
 
 
+READ = (
+    "threat",
+    "images",
+    "clean_accuracy",
+    "robust_accuracy",
+    "interval",
+    "autoattack_accuracy",
+    "incomplete",
+    "control",
+    "matrix_sha256",
+)
+"""Fields of ``evaluation.json`` that its readers count on, beside ``attacks`` and ``setup``."""
+READ_OF_SETUP = ("seed", "chunk", "run_all", "draws", "model_sha256", "data_sha256", "sha256")
+
+
 @dataclass(frozen=True)
 class Control:
     """The undefended control under the same budget.
@@ -154,7 +169,23 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         raise ReinforcedError(f"{file}: damaged (not JSON); evaluate again") from None
+    if not _whole(values):
+        raise ReinforcedError(f"{file}: damaged (a field is missing or strange); evaluate again")
     return values
+
+
+def _whole(values: Any) -> bool:
+    """Whether every field that readers count on is there, and each attack by the same name everywhere."""
+    try:
+        setup = values["setup"]
+        names = [one["name"] for one in values["attacks"] if "accuracy" in one]
+        return (
+            set(READ) <= set(values)
+            and set(READ_OF_SETUP) <= set(setup)
+            and names == list(setup["attacks"]) == list(setup["chunk_sha256"])
+        )
+    except (KeyError, TypeError):
+        return False
 
 
 @dataclass(frozen=True)
