@@ -171,8 +171,8 @@ def test_a_summary_without_a_figure_hides_no_other_run(
 
 
 def test_a_damaged_subject_is_one_line(tmp_path: Path) -> None:
-    setup = dict.fromkeys(READ_OF_SETUP, 0) | {"attacks": [], "chunk_sha256": {}}
-    record = dict.fromkeys(READ, 0) | {"attacks": [], "setup": setup}
+    setup: dict[str, object] = {**dict.fromkeys(READ_OF_SETUP, 0), "attacks": [], "chunk_sha256": {}}
+    record: dict[str, object] = {**dict.fromkeys(READ, 0), "attacks": [], "setup": setup}
     (tmp_path / "evaluation.json").write_text(json.dumps(record))
     (tmp_path / "subject.json").write_text("{")
     with pytest.raises(ReinforcedError, match=r"subject.json: damaged"):

@@ -153,7 +153,9 @@ def _results(run: Path, damaged: Path) -> dict[Path, bytes]:
 
 def _same_arrays(path: Path, other: Path) -> bool:
     with np.load(path, allow_pickle=False) as one, np.load(other, allow_pickle=False) as two:
-        return one.files == two.files and all(np.array_equal(one[name], two[name]) for name in one.files)
+        return one.files == two.files and all(
+            one[name].tobytes() == two[name].tobytes() for name in one.files
+        )
 
 
 def _same(path: Path, content: bytes) -> bool:
