@@ -185,6 +185,23 @@ def test_a_paper_s_figures_hold_names_nobody_thought_of(name: str, tmp_path: Pat
     ET.parse(svg)
 
 
+def test_what_memory_held_before_is_no_warning_of_a_surface(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = np.empty
+
+    def as_found(*args: Any, **settings: Any) -> Any:
+        made = empty(*args, **settings)
+        if made.dtype.kind == "f":
+            made.fill(1e308)
+        return made
+
+    axis = column(np.linspace(-1, 1, 62).tolist())  # of which matplotlib draws 50, the last face narrower
+    surface = Surface("s", Axis("a"), Axis("b"), Axis("loss"), axis, np.ones((62, 62), dtype=np.float32))
+    monkeypatch.setattr(np, "empty", as_found)
+    assert len(save_paper(Figure("key", "t", "c", "a", (surface,)), tmp_path)) == 2
+
+
 def test_a_file_for_each_axis_and_the_same_bytes_each_time(tmp_path: Path) -> None:
     at = column([1, 2])
     panel = Lines("p", (Axis("epoch"), Axis("passes / GPU")), Axis("y"), (Line("m", 0, (at, at), at),))

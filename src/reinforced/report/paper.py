@@ -69,7 +69,8 @@ def save_paper(figure: Figure, folder: Path) -> list[Path]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
 
     written = []
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    # A surface's faces of fewer corners are padded with whatever memory holds, and projected with the others.
+    with mpl.rc_context(_STYLE), warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         # Signs that the font lacks are drawn as boxes.
         warnings.filterwarnings(
             "ignore", r"(?s)Glyph .* missing from|Matplotlib currently does not", UserWarning
