@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import pytest
 import torch
+
+from reinforced.evaluation.records import READ_OF_SETUP, Evaluation
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,3 +16,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def bare_evaluation() -> dict[str, object]:
+    """The values of an ``evaluation.json`` that is whole, and says as little as can be."""
+    setup: dict[str, object] = {**dict.fromkeys(READ_OF_SETUP, 0), "attacks": [], "chunk_sha256": {}}
+    values: dict[str, object] = {field.name: 0 for field in fields(Evaluation)}
+    return values | {"attacks": [], "as_released": [], "notes": [], "setup": setup}

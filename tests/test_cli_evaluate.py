@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from reinforced import cli
-from reinforced.evaluation.records import READ, READ_OF_SETUP
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
 
@@ -120,10 +119,10 @@ def test_bad_input_is_one_line(line: str, said: str, typed: Typed) -> None:
     assert said in last
 
 
-def test_an_evaluation_from_python_says_how_to_verify_it(typed: Typed, tmp_path: Path) -> None:
-    setup: dict[str, object] = {**dict.fromkeys(READ_OF_SETUP, 0), "attacks": [], "chunk_sha256": {}}
-    record: dict[str, object] = {**dict.fromkeys(READ, 0), "attacks": [], "setup": setup}
-    (tmp_path / "evaluation.json").write_text(json.dumps(record))
+def test_an_evaluation_from_python_says_how_to_verify_it(
+    typed: Typed, tmp_path: Path, bare_evaluation: dict[str, object]
+) -> None:
+    (tmp_path / "evaluation.json").write_text(json.dumps(bare_evaluation))
     code, _, err = typed(f"verify {tmp_path}")
     assert code == 2
     assert "does not say which model" in err

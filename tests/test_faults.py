@@ -20,7 +20,6 @@ import torch
 from reinforced.cli import main
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Part, digest, read_part, write_part
-from reinforced.evaluation.records import READ, READ_OF_SETUP
 from reinforced.files import locked, write_text
 from reinforced.report.records import read_runs
 from reinforced.studies.evaluations import verify_folder
@@ -170,10 +169,8 @@ def test_a_summary_without_a_figure_hides_no_other_run(
         RunDirectory(run).summary()
 
 
-def test_a_damaged_subject_is_one_line(tmp_path: Path) -> None:
-    setup: dict[str, object] = {**dict.fromkeys(READ_OF_SETUP, 0), "attacks": [], "chunk_sha256": {}}
-    record: dict[str, object] = {**dict.fromkeys(READ, 0), "attacks": [], "setup": setup}
-    (tmp_path / "evaluation.json").write_text(json.dumps(record))
+def test_a_damaged_subject_is_one_line(tmp_path: Path, bare_evaluation: dict[str, object]) -> None:
+    (tmp_path / "evaluation.json").write_text(json.dumps(bare_evaluation))
     (tmp_path / "subject.json").write_text("{")
     with pytest.raises(ReinforcedError, match=r"subject.json: damaged"):
         verify_folder(tmp_path, torch.device("cpu"))

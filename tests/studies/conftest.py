@@ -101,6 +101,8 @@ def add_evaluation() -> Callable[..., Path]:
             "attacks": [{"name": name, "accuracy": None} for name in attacks],
             "matrix_sha256": "outcomes",
             "autoattack_accuracy": None,
+            "as_released": [],
+            "notes": [],
             "incomplete": False,
             "control": None,
             "setup": {

@@ -26,7 +26,7 @@ def main(file: Path, folder: Path, threat: str) -> None:
     study = load_study(file)
     entries = entries_of(study, file.parent, folder)
     with connected("local", 2) as ray:
-        assert nodes_of(ray) == [Node(2, 0)]
+        assert nodes_of(ray, "cpu") == [Node(2, 0)]
         place = Place(folder, "cpu", None, "")
         rows = Sweep(study, entries, place, lambda states: None).run(RayPool(ray, Share(2, 1, 0)))
         run = str(entries[0].run)

@@ -101,6 +101,8 @@ def test_every_cell_has_its_seeds_its_interval_and_its_hashes(done: Path) -> Non
     assert cells["RL", "transfer"]["values"][0]["data"] == clean["values"][0]["data"]
     assert cells["SL", "passes"]["mean"] > 0
     assert cells["SL", "passes"]["low"] is None  # seeds that agree on a number are no interval
+    assert cells["SL", "passes"]["images"] is None
+    assert cells["chosen", "validated"]["images"] == 16  # the probe's
     judged = survey(done / "runs").run("chosen", 0)
     assert judged is not None
     (verdict,) = judged.glob("diagnostics/*/verdict.json")
@@ -184,7 +186,7 @@ def test_without_all_its_seeds_and_images_a_cell_is_not_run(done: Path, changes:
     larger = paper.sizes["cpu"].model_copy(update=changes)
     record = record_of(survey(done / "runs", paper.model_copy(update={"sizes": {"cpu": larger}})), "tiny")
     cell = cells_of(record)["SL", "clean"]
-    assert cell == {"row": "SL", "column": "clean", "unit": "share", "state": NOT_RUN}
+    assert cell == {"row": "SL", "column": "clean", "unit": "share", "least": 0.0, "state": NOT_RUN}
 
 
 def test_a_run_is_adopted_by_what_it_trained(done: Path, tmp_path: Path) -> None:

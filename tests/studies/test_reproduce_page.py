@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reinforced.attacks.intervals import clopper_pearson
 from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.book import Book
 from reinforced.studies.reproduce.drawings import figure_of
-from reinforced.studies.reproduce.imagewise import packed, standard_error, unpacked
+from reinforced.studies.reproduce.imagewise import over_images, packed, standard_error, unpacked
 from reinforced.studies.reproduce.ledger import answer, difference
 from reinforced.studies.reproduce.page import bare_figures, render, write_page
 from reinforced.studies.reproduce.records import Record, read_records
@@ -29,7 +30,7 @@ UNITS = {"clean": "share", "robust": "share", "verdict": "text", "margin": "numb
 
 
 def cell(row: str, column: str, *values: float | str, interval: float | None = 0.01) -> dict[str, Any]:
-    base = {"row": row, "column": column, "unit": UNITS[column]}
+    base = {"row": row, "column": column, "unit": UNITS[column], "least": 0.0}
     if not values:
         return base | {"state": "not run"}
     numbers = [value for value in values if not isinstance(value, str)]
@@ -295,6 +296,16 @@ def test_no_loss_in_any_seed_decides_that_there_is_little() -> None:
     cells = {("RL", "clean"): outcomes_of(cell("RL", "clean", 0), [0] * 500, [0] * 500)}
     claim = {"given": [], "conditions": [condition("RL", "clean", most=0.02)]}
     assert answer(claim, cells) == "holds"
+
+
+def test_images_allow_a_proportion_its_exact_interval_and_a_difference_a_normal_one() -> None:
+    share = outcomes_of(cell("RL", "clean", 0), [0] * 500, [0] * 500)
+    assert over_images(share) == clopper_pearson(0, 500)
+    low, high = over_images(share | {"least": -1.0})  # 0 of 500 lost: as many may be won
+    assert low == pytest.approx(-high)
+    assert high == pytest.approx(1.96 / 502, abs=1e-5)
+    assert over_images(share, 0.99)[1] > over_images(share)[1]
+    assert over_images(cell("RL", "margin", 0.0, 0.0, interval=None)) == ()
 
 
 def test_the_error_of_a_difference_covers_as_often_as_it_says() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reinforced.studies.reproduce.page import _NAMES
+from reinforced.studies.reproduce.page import without_names
 from reinforced.studies.reproduce.paper import Paper, load_paper, paper_names
 from reinforced.studies.reproduce.shelf import recipe_of
 
@@ -19,7 +19,7 @@ NUMERAL = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE]-?\d+)?(?![\w])")
 
 def numerals(text: str) -> Iterator[float]:
     """Every number in a text that is no part of a name."""
-    for found in NUMERAL.findall(_NAMES.sub("", text)):
+    for found in NUMERAL.findall(without_names(text)):
         yield float(found.replace(",", "").rstrip("."))
 
 

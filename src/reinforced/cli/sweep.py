@@ -63,7 +63,7 @@ def sweep(
         cluster: Any = None
         if ray is not None:
             cluster = stack.enter_context(connected(ray, own_cores()))
-            nodes = [node._replace(gpus=0) if device == "cpu" else node for node in nodes_of(cluster)]
+            nodes = nodes_of(cluster, device)
         share = divide(chosen.resources, nodes, entries=len(entries), workers=workers)
         left = [entry for entry in entries if to_do(chosen, entry)]
         own = starters_device(device, ray)

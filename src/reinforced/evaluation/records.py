@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -91,19 +91,8 @@ class ReleasedRecord:
     sha256: str
 
 
-READ = (
-    "threat",
-    "images",
-    "clean_accuracy",
-    "robust_accuracy",
-    "interval",
-    "autoattack_accuracy",
-    "incomplete",
-    "control",
-    "matrix_sha256",
-)
-"""Fields of ``evaluation.json`` that its readers count on, beside ``attacks`` and ``setup``."""
 READ_OF_SETUP = ("seed", "chunk", "run_all", "draws", "model_sha256", "data_sha256", "sha256")
+"""Fields of an evaluation's ``setup`` that its readers count on, beside its ``attacks``."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +169,7 @@ def _whole(values: Any) -> bool:
         setup = values["setup"]
         names = [one["name"] for one in values["attacks"] if "accuracy" in one]
         return (
-            set(READ) <= set(values)
+            {field.name for field in fields(Evaluation)} <= set(values)
             and set(READ_OF_SETUP) <= set(setup)
             and names == list(setup["attacks"]) == list(setup["chunk_sha256"])
         )

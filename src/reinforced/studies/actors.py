@@ -92,7 +92,7 @@ def share_of(ray: Any, workers: int | None, device: str) -> Share:
     Raises:
         ReinforcedError: more workers than there are cores.
     """
-    nodes = [node._replace(gpus=0) if device == "cpu" else node for node in nodes_of(ray)]
+    nodes = nodes_of(ray, device)
     cores = sum(node.cores for node in nodes)
     share = divide(Resources(), nodes, entries=cores, workers=workers)
     # Another number of threads than this process has could change the last bits of a sum.

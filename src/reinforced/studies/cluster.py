@@ -73,10 +73,12 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     sys.exit(128 + number)
 
 
-def nodes_of(ray: Any) -> list[Node]:
-    """What the nodes of the connected cluster have."""
+def nodes_of(ray: Any, device: str) -> list[Node]:
+    """What the nodes of the connected cluster have for a device; the CPU needs no GPU."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive]
+    return [
+        Node(int(node.get("CPU", 0)), 0 if device == "cpu" else int(node.get("GPU", 0))) for node in alive
+    ]
 
 
 def starters_device(name: str, address: str | None) -> torch.device:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reinforced.errors import ReinforcedError
-from reinforced.evaluation.identity import model_sha256
 from reinforced.evaluation.records import read_evaluation
 from reinforced.studies.trained import Trained
-from reinforced.training.run import RunDirectory, load_model
+from reinforced.studies.weights import weights_sha256
+from reinforced.training.run import RunDirectory
 
 Mask = NDArray[np.bool_]
 
@@ -66,12 +64,11 @@ def find_outcomes(run: Trained) -> tuple[list[Outcome], list[str]]:
     """
     found: list[Outcome] = []
     notes: list[str] = []
-    digest = cache(lambda checkpoint: _model_sha256(run.path, checkpoint))
     # No deeper: an evaluation's own control lies inside it.
     for file in sorted((run.path / "evaluations").glob("*/*/evaluation.json")):
         folder, record = file.parent, read_evaluation(file.parent)
         try:
-            checkpoint, note = _checkpoint(run, folder, record["setup"]["model_sha256"], digest)
+            checkpoint, note = _checkpoint(run, folder, record["setup"]["model_sha256"])
             if note:
                 notes.append(note)
             epoch = None if checkpoint is None else epoch_of(run, checkpoint)
@@ -87,7 +84,7 @@ def _outcome(folder: Path, epoch: int, record: dict[str, Any]) -> Outcome:
     terms = Terms(
         record["threat"], setup["data_sha256"], tuple(setup["attacks"]), setup["seed"], setup["run_all"]
     )
-    clean, robust = _masks(folder / "outcomes.parquet")
+    clean, robust = read_columns(folder / "outcomes.parquet", "clean_correct", "robust")
     if len(robust) != record["images"] or abs(robust.mean() - record["robust_accuracy"]) > 1e-6:
         raise ReinforcedError(f"{folder}: outcomes.parquet and evaluation.json disagree; evaluate again")
     doubts = []
@@ -105,18 +102,18 @@ def image_outcomes(folder: Path, column: str, share: float) -> Mask:
     Raises:
         ReinforcedError: they are damaged, or another share than its record says.
     """
-    (mask,) = _columns(folder / "outcomes.parquet", column)
+    (mask,) = read_columns(folder / "outcomes.parquet", column)
     if not len(mask) or abs(mask.mean() - share) > 1e-6:
         raise ReinforcedError(f"{folder}: outcomes.parquet and evaluation.json disagree; evaluate again")
     return mask
 
 
-def _masks(file: Path) -> tuple[Mask, Mask]:
-    clean, robust = _columns(file, "clean_correct", "robust")
-    return clean, robust
+def read_columns(file: Path, *names: str) -> list[Mask]:
+    """Columns of an ``outcomes.parquet``, each (N,); an image that an attack was not run on is not right.
 
-
-def _columns(file: Path, *names: str) -> list[Mask]:
+    Raises:
+        ReinforcedError: it is damaged, or has no such column.
+    """
     import pyarrow as pa  # noqa: PLC0415 - slow to import
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -128,9 +125,7 @@ def _columns(file: Path, *names: str) -> list[Mask]:
     return [one.astype(np.bool_) for one in found]
 
 
-def _checkpoint(
-    run: Trained, folder: Path, sha256: str, digest: Callable[[str], str | None]
-) -> tuple[str | None, str]:
+def _checkpoint(run: Trained, folder: Path, sha256: str) -> tuple[str | None, str]:
     """Whose weights an evaluation is of, and what to say of that; ``None`` where the run has them no more."""
     file = folder / "subject.json"
     try:
@@ -139,7 +134,7 @@ def _checkpoint(
         raise ReinforcedError(f"{file}: damaged (not JSON); delete it and evaluate again") from None
     kept = [str(epoch) for epoch in RunDirectory(run.path).kept_epochs]
     for checkpoint in dict.fromkeys([*([said] if said else []), "last", "best", *kept]):
-        known = digest(checkpoint)
+        known = weights_sha256(run.path, checkpoint)
         if known == sha256:
             return checkpoint, ""
         if known is None and checkpoint == said:
@@ -148,11 +143,3 @@ def _checkpoint(
         f"{folder} is left out: it is of weights that {run.name} has no more (trained on since?); "
         "move it away and evaluate again"
     )
-
-
-def _model_sha256(run: Path, checkpoint: str) -> str | None:
-    """The hash that an evaluation's setup has of a model; ``None`` if it cannot be loaded here."""
-    try:
-        return model_sha256(load_model(run, which=checkpoint))
-    except ReinforcedError:
-        return None

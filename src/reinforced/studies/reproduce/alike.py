@@ -53,6 +53,8 @@ def refuse_other_training(survey: Survey) -> None:
                 continue
             data = recipe.data.source
             for what, key in (("precision", "precision"), (f"data set {data}", "data_sha256")):
+                if key not in known:  # of an earlier version
+                    continue
                 found, where = str(known[key]), f"{row.label}, seed {seed}"
                 other, there = first.setdefault((what, key), (found, where))
                 if other != found:

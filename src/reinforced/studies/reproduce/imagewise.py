@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reinforced.attacks.intervals import clopper_pearson
+from reinforced.studies.statistics import CONFIDENCE, normal_quantile
+
 Values = NDArray[np.float64]
 
 
@@ -70,6 +73,22 @@ def cell_error(cell: Mapping[str, Any]) -> float | None:
     if errors:
         return float(sum(errors) / len(errors))
     return share_error(cell["mean"], cell["images"]) if cell["unit"] == "share" and cell["images"] else None
+
+
+def over_images(cell: Mapping[str, Any], confidence: float = CONFIDENCE) -> tuple[float, ...]:
+    """The ends that another draw of the images allows a cell's mean; none where it is of no images.
+
+    Clopper & Pearson's of a proportion, a normal interval of other figures.
+    """
+    share, images = cell["unit"] == "share", cell["images"]
+    if share and images is not None and cell["least"] == 0:
+        return clopper_pearson(round(cell["mean"] * images), images, confidence)
+    error = cell_error(cell)
+    if error is None:
+        return ()
+    half = normal_quantile(confidence) * error
+    low, high = cell["mean"] - half, cell["mean"] + half
+    return (max(cell["least"], low), min(1.0, high)) if share else (low, high)
 
 
 def paired_error(first: Mapping[str, Any], second: Mapping[str, Any]) -> float | None:

@@ -10,8 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from reinforced.attacks.intervals import clopper_pearson
-from reinforced.studies.reproduce.imagewise import cell_error, paired_error
+from reinforced.studies.reproduce.imagewise import over_images, paired_error
 from reinforced.studies.reproduce.records import NOT_RUN
 from reinforced.studies.statistics import CONFIDENCE, contrast, estimate, normal_quantile
 
@@ -43,21 +42,22 @@ def difference(
     if min(len(one), len(other)) < 2:
         return Span(mean, -math.inf, math.inf)
     found = contrast(one, other, confidence)
-    seeds = () if found.low is None or found.high is None else (found.low, found.high)
-    return _union(mean, seeds, paired_error(first, second), confidence)
+    ends = [] if found.low is None or found.high is None else [found.low, found.high]
+    error = paired_error(first, second)
+    if error is not None:
+        half = normal_quantile(confidence) * error
+        ends += [mean - half, mean + half]
+    return _spanned(mean, ends)
 
 
 def span(cell: Mapping[str, Any], confidence: float = CONFIDENCE) -> Span | None:
     """A cell's figure with what seeds and images allow; ``None`` where it was not run or is a word."""
     if cell.get("mean") is None:
         return None
-    mean, images = cell["mean"], cell["images"]
-    seeds = _over_seeds([value["value"] for value in cell["values"]], confidence)
-    proportion = cell["unit"] == "share" and all("minus" not in value for value in cell["values"])
-    if not proportion or images is None:
-        return _union(mean, seeds, cell_error(cell), confidence)
-    ends = [*seeds, *clopper_pearson(round(mean * images), images, confidence)]
-    return Span(mean, min(ends), max(ends))
+    values = [value["value"] for value in cell["values"]]
+    found = estimate(values, confidence=confidence) if len(set(values)) > 1 else None
+    seeds = [] if found is None or found.low is None or found.high is None else [found.low, found.high]
+    return _spanned(cell["mean"], [*seeds, *over_images(cell, confidence)])
 
 
 def answer(claim: Mapping[str, Any], cells: Cells) -> Answer:
@@ -69,15 +69,7 @@ def answer(claim: Mapping[str, Any], cells: Cells) -> Answer:
         return "not run"
     if not all(granted):
         return "not testable here"
-    alone = CONFIDENCE
-    each = [_condition(one, cells, alone) for one in claim["conditions"]]
-    if "does not hold" in each and len(each) > 1:
-        together = 1 - (1 - alone) / len(each)
-        refuted = [_condition(one, cells, together) == "does not hold" for one in claim["conditions"]]
-        each = [
-            "undecided" if one == "does not hold" and not surely else one
-            for one, surely in zip(each, refuted, strict=True)
-        ]
+    each = [_condition(one, cells, len(claim["conditions"])) for one in claim["conditions"]]
     order: Sequence[Answer] = ("does not hold", "not run", "undecided", "holds")
     return next(one for one in order if one in each)
 
@@ -98,14 +90,16 @@ def _granted(condition: Mapping[str, Any], cells: Cells) -> bool | None:
     return least <= found.mean <= most
 
 
-def _condition(condition: Mapping[str, Any], cells: Cells, confidence: float) -> Answer:
-    found = evidence(condition, cells, confidence)
-    if found is None:
+def _condition(condition: Mapping[str, Any], cells: Cells, among: int) -> Answer:
+    """Of one condition among as many as the claim has."""
+    found = evidence(condition, cells)
+    surely = evidence(condition, cells, 1 - (1 - CONFIDENCE) / among)
+    if found is None or surely is None:
         return "not run"
     least, most = _bounds(condition)
     if least <= found.low and found.high <= most:
         return "holds"
-    return "does not hold" if found.high < least or found.low > most else "undecided"
+    return "does not hold" if surely.high < least or surely.low > most else "undecided"
 
 
 def _bounds(condition: Mapping[str, Any]) -> tuple[float, float]:
@@ -113,18 +107,8 @@ def _bounds(condition: Mapping[str, Any]) -> tuple[float, float]:
     return -math.inf if least is None else least, math.inf if most is None else most
 
 
-def _over_seeds(values: Sequence[float], confidence: float) -> Sequence[float]:
-    """The t-interval, and nothing where no seed differs."""
-    found = estimate(values, confidence=confidence) if len(set(values)) > 1 else None
-    return [] if found is None or found.low is None or found.high is None else [found.low, found.high]
-
-
-def _union(mean: float, seeds: Sequence[float], error: float | None, confidence: float) -> Span:
-    """The mean with what both seeds and images allow; all, where neither says anything."""
-    ends = [*seeds]
-    if error is not None:
-        half = normal_quantile(confidence) * error
-        ends += [mean - half, mean + half]
+def _spanned(mean: float, ends: Sequence[float]) -> Span:
+    """What all allow; everything, where neither seeds nor images say anything."""
     return Span(mean, min(ends), max(ends)) if ends else Span(mean, -math.inf, math.inf)
 
 

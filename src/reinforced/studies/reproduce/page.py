@@ -22,7 +22,11 @@ NAMES = (
     r"\]\([^)]*\)|`reinforced [^`]*`|cnn6(?:_small)?",  # targets of links, commands, networks
 )
 """Digits that a template may hold, for they are names and no results."""
-_NAMES = re.compile("|".join(NAMES), re.MULTILINE)
+
+
+def without_names(text: str) -> str:
+    """A text without what :data:`NAMES` allows, so that every digit left is of a figure."""
+    return re.sub("|".join(NAMES), "", text, flags=re.MULTILINE)
 
 
 def bare_figures(template: str) -> list[str]:
@@ -37,7 +41,7 @@ def bare_figures(template: str) -> list[str]:
         raise ReinforcedError(f"template: {error}") from None
     found = []
     for text in tree.find_all(nodes.TemplateData):
-        found += re.findall(r"\S*\d\S*", _NAMES.sub("", text.data))
+        found += re.findall(r"\S*\d\S*", without_names(text.data))
     return found + _constants(tree)
 
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from reinforced.attacks.intervals import clopper_pearson
 from reinforced.errors import ReinforcedError
 from reinforced.files import write_text
 from reinforced.studies.reproduce.alike import refuse_other_images, refuse_other_training
-from reinforced.studies.reproduce.imagewise import packed, standard_error
+from reinforced.studies.reproduce.imagewise import over_images, packed
 from reinforced.studies.reproduce.measures import Column, Reading
-from reinforced.studies.reproduce.measures.derived import error_of
 from reinforced.studies.reproduce.paper import Table
 from reinforced.studies.reproduce.shelf import overrides_of
 from reinforced.studies.reproduce.survey import Survey
-from reinforced.studies.statistics import estimate, normal_quantile
+from reinforced.studies.statistics import estimate
 
 SCHEMA = 2
 NOT_RUN = "not run"
@@ -135,7 +130,7 @@ def _cell(survey: Survey, label: str, column: Column) -> Record:
     """A cell; without all its seeds it has no figure at all."""
     seeds = survey.seeds(label)
     known = [one for seed in seeds if (one := survey.known(label, seed, column.id)) is not None]
-    cell: Record = {"row": label, "column": column.id, "unit": column.unit}
+    cell: Record = {"row": label, "column": column.id, "unit": column.unit, "least": column.least}
     if len(known) < len(seeds):
         return cell | {"state": NOT_RUN}
     values = [
@@ -147,12 +142,8 @@ def _cell(survey: Survey, label: str, column: Column) -> Record:
         }
         for seed, one in zip(seeds, known, strict=True)
     ]
-    return cell | {
-        "state": "measured",
-        "values": values,
-        "images": known[0].images,
-        **_interval(known, column),
-    }
+    cell |= {"state": "measured", "values": values, "images": known[0].images}
+    return cell | _interval(cell)
 
 
 def _images(reading: Reading) -> Record:
@@ -162,32 +153,23 @@ def _images(reading: Reading) -> Record:
     return {} if reading.error is None else {"error": exact(reading.error)}
 
 
-def _interval(known: Sequence[Reading], column: Column) -> Record:
-    """Mean and 95 % interval: over seeds, or over the images of the one checkpoint there is."""
-    numbers = [exact(float(one.value)) for one in known if not isinstance(one.value, str)]
-    none = {"mean": None, "low": None, "high": None, "interval": ""}
-    if len(numbers) < len(known):
-        return none
-    share, images = column.unit == "share", known[0].images
+def _interval(cell: Record) -> Record:
+    """Mean and 95 % interval of a cell's values: over seeds, or over the images where no seed differs."""
+    numbers = [value["value"] for value in cell["values"] if not isinstance(value["value"], str)]
+    bare: Record = {"mean": None, "low": None, "high": None, "interval": ""}
+    if len(numbers) < len(cell["values"]):
+        return bare
     if len(set(numbers)) == 1:
-        # Seeds that do not differ, all at zero say, are no certainty: what the images of one allow is.
-        found = known[0]
-        if not share or (images is None and found.error is None):
-            return none | {"mean": numbers[0]}
-        if images is None or column.least < 0:  # a difference
-            error = error_of(found) if found.outcomes is None else standard_error(np.array(found.outcomes))
-            assert error is not None
-            half = normal_quantile() * error
-            low, high = max(column.least, numbers[0] - half), min(1.0, numbers[0] + half)
-        else:
-            low, high = clopper_pearson(round(numbers[0] * images), images)
-        return {"mean": numbers[0], "low": exact(low), "high": exact(high), "interval": "images"}
-    over = estimate(numbers, column.least if share else -math.inf, 1.0 if share else math.inf)
+        # Seeds that do not differ, all at zero say, are no certainty.
+        bare["mean"] = numbers[0]
+        ends = [exact(end) for end in over_images(cell | bare)]
+        return bare | {"low": ends[0], "high": ends[1], "interval": "images"} if ends else bare
+    share = cell["unit"] == "share"
+    over = estimate(numbers, cell["least"] if share else -math.inf, 1.0 if share else math.inf)
     assert over is not None
     assert over.low is not None
     assert over.high is not None
-    ends = {"low": exact(over.low), "high": exact(over.high)}
-    return {"mean": exact(over.mean), **ends, "interval": "seeds"}
+    return {"mean": exact(over.mean), "low": exact(over.low), "high": exact(over.high), "interval": "seeds"}
 
 
 def _row(survey: Survey, label: str) -> Record:

@@ -1,4 +1,4 @@
-"""Whether a record can be believed: its figures follow from what lies beside it, and whose weights it is."""
+"""Whether a record can be believed: its figures follow from what lies beside it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import numpy as np
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.diagnostics.verdict import Label
 from reinforced.errors import ReinforcedError
-from reinforced.evaluation.identity import model_sha256
 from reinforced.evaluation.job import folder_name
-from reinforced.training.run import RunDirectory, load_model
+from reinforced.studies.outcomes import read_columns
 
 ROUNDING = 1e-6
 """Of a share that was divided in float32."""
@@ -30,27 +29,25 @@ def sound_evaluation(record: Mapping[str, Any], folder: Path) -> bool:
 
     Of the seconds, and of the passes of chunks that are no longer there, only the form is checked.
     """
-    import pyarrow as pa  # noqa: PLC0415 - slow to import
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
     try:
-        table = pq.read_table(folder / "outcomes.parquet")
         columns = {"clean_accuracy": "clean_correct", "robust_accuracy": "robust"}
         if record["autoattack_accuracy"] is not None:
             names: list[str] = record["setup"]["attacks"]
             columns["autoattack_accuracy"] = next((n for n in names if n.startswith("autoattack")), "")
-        left = {figure: table.column(name).to_pylist().count(True) for figure, name in columns.items()}
-        bounds = clopper_pearson(left["robust_accuracy"], table.num_rows)
+        masks = read_columns(folder / "outcomes.parquet", *columns.values())
+        images = len(masks[0])
+        left = {figure: int(mask.sum()) for figure, mask in zip(columns, masks, strict=True)}
+        bounds = clopper_pearson(left["robust_accuracy"], images)
         digests = json.dumps(list(record["setup"]["chunk_sha256"].values()))
         return (
-            record["images"] == table.num_rows
-            and all(_near(record[figure], count / table.num_rows, ROUNDING) for figure, count in left.items())
-            and _near(record["robust_accuracy"], left["robust_accuracy"] / table.num_rows)
+            record["images"] == images
+            and all(_near(record[figure], count / images, ROUNDING) for figure, count in left.items())
+            and _near(record["robust_accuracy"], left["robust_accuracy"] / images)
             and all(_near(*pair) for pair in zip(record["interval"], bounds, strict=True))
             and record["matrix_sha256"] == hashlib.sha256(digests.encode()).hexdigest()
             and all(one["seconds"] >= 0 and _passes(one, record, folder) for one in record["attacks"])
         )
-    except (*_UNREADABLE, pa.ArrowException):
+    except (*_UNREADABLE, ReinforcedError, ZeroDivisionError):
         return False
 
 
@@ -96,25 +93,6 @@ def sound_diagnosis(record: Mapping[str, Any], folder: Path) -> bool:
         )
     except (*_UNREADABLE, ZeroDivisionError):
         return False
-
-
-def weights_sha256(run: Path, checkpoint: str) -> str | None:
-    """The hash that a record's setup has of a run's weights; ``None`` if they cannot be loaded."""
-    file = RunDirectory(run).weights(checkpoint)
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return _weights_sha256(run, checkpoint, stat.st_mtime_ns, stat.st_size)
-
-
-@cache
-def _weights_sha256(run: Path, checkpoint: str, changed: int, size: int) -> str | None:  # noqa: ARG001
-    """Read once for as long as the file, of which time and size are given, stays the same."""
-    try:
-        return model_sha256(load_model(run, which=checkpoint))
-    except ReinforcedError:
-        return None
 
 
 def _near(said: float, counted: float, rounding: float = EXACT) -> bool:

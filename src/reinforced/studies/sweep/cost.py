@@ -143,7 +143,7 @@ def _evaluation(wanted: Evaluate, dataset: Dataset, left: Sequence[str]) -> list
     for threat in wanted.budgets():
         if f"evaluate {threat}" in left:
             chosen = wanted.chosen(threat)
-            each = [_passes(one) for one in (*chosen.sealed, *chosen.released)]
+            each = [image_passes(one) for one in (*chosen.sealed, *chosen.released)]
             costs.append(float(images * sum(each)))
     return costs
 
@@ -151,11 +151,11 @@ def _evaluation(wanted: Evaluate, dataset: Dataset, left: Sequence[str]) -> list
 def _diagnosis(wanted: Diagnose, dataset: Dataset) -> float:
     images = min(wanted.images or len(dataset.test), len(dataset.test))
     attack = parse_attack(Claim.parse(wanted.claim).attack)
-    return float(2 * images * _passes(attack))  # the control is attacked too
+    return float(2 * images * image_passes(attack))  # the control is attacked too
 
 
-def _passes(attack: AttackSettings) -> int:
-    """About how many an image takes."""
+def image_passes(attack: AttackSettings) -> int:
+    """About how many an image takes that stands to the end."""
     steps = attack.access == "gradients" and not isinstance(attack, AutoAttack)
     return 2 * attack.cost if steps else attack.cost  # a step is a forward pass and a gradient
 

@@ -10,8 +10,9 @@ from typing import Any
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import Damaged
 from reinforced.files import write_json
-from reinforced.studies.sweep.checked import sound_diagnosis, sound_evaluation, weights_sha256
+from reinforced.studies.sweep.checked import sound_diagnosis, sound_evaluation
 from reinforced.studies.sweep.study import Diagnose, Entry, Evaluate, Study
+from reinforced.studies.weights import weights_sha256
 from reinforced.training.run import RunDirectory
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from reinforced.attacks.autoattack import AutoAttack
-from reinforced.attacks.base import AttackSettings
 from reinforced.attacks.threat import ThreatModel
 from reinforced.component import setting
 from reinforced.errors import ReinforcedError
@@ -18,6 +16,7 @@ from reinforced.evaluation.suites import Chosen, choose_attacks
 from reinforced.studies.evaluations import Plan, evaluate_subject, remember_subject, verify_folder
 from reinforced.studies.outcomes import image_outcomes
 from reinforced.studies.reproduce.measures.base import Bench, Column, Reading, digest, options, read_json
+from reinforced.studies.sweep.cost import image_passes
 from reinforced.training.run import RunDirectory
 
 
@@ -144,9 +143,3 @@ def _data(folder: Path, bench: Bench) -> str:
 def _verified(folder: Path, record: dict[str, Any]) -> bool:
     found = read_json(folder / "verification.json")
     return found is not None and found["holds"] and found["matrix_sha256"] == record["matrix_sha256"]
-
-
-def image_passes(attack: AttackSettings) -> int:
-    """About what an image that stands to the end takes."""
-    steps = attack.access == "gradients" and not isinstance(attack, AutoAttack)
-    return 2 * attack.cost if steps else attack.cost  # a step is a forward pass and a gradient

@@ -7,7 +7,6 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +15,10 @@ from torch import Tensor
 
 from reinforced.component import Component, setting
 from reinforced.errors import ReinforcedError
-from reinforced.evaluation.identity import model_sha256
 from reinforced.files import write_json
 from reinforced.studies.subjects import Source, Subject, load_subject
-from reinforced.training.run import RunDirectory, load_model
+from reinforced.studies.weights import weights_sha256
+from reinforced.training.run import RunDirectory
 
 Unit = Literal["share", "number", "text"]
 Value = float | str
@@ -174,16 +173,7 @@ def options(images: int, test: str | None, checkpoint: str) -> str:
 
 def digest(run: Path, checkpoint: str) -> str | None:
     """Hash of a finished run's weights, as evaluations have it; ``None`` while there are none to speak of."""
-    directory = RunDirectory(run)
-    file = directory.weights(checkpoint)
-    if directory.summary() is None or not file.is_file():
-        return None
-    return _digest(run, checkpoint, file.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _digest(run: Path, checkpoint: str, changed: int) -> str:  # noqa: ARG001 - a changed file is another
-    return model_sha256(load_model(run, which=checkpoint))
+    return None if RunDirectory(run).summary() is None else weights_sha256(run, checkpoint)
 
 
 def read_json(file: Path) -> dict[str, Any] | None:

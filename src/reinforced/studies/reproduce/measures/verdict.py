@@ -12,7 +12,6 @@ from reinforced.diagnostics.case import Budget
 from reinforced.diagnostics.findings import Claim
 from reinforced.errors import ReinforcedError
 from reinforced.studies.diagnosis import diagnose_subject, find_control
-from reinforced.studies.reproduce.measures.attack import image_passes
 from reinforced.studies.reproduce.measures.base import (
     Bench,
     Column,
@@ -23,6 +22,7 @@ from reinforced.studies.reproduce.measures.base import (
     read_json,
     sha256,
 )
+from reinforced.studies.sweep.cost import image_passes
 
 
 class Judged(Column):
