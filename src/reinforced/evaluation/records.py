@@ -93,6 +93,8 @@ class ReleasedRecord:
 
 READ_OF_SETUP = ("seed", "chunk", "run_all", "draws", "model_sha256", "data_sha256", "sha256")
 """Fields of an evaluation's ``setup`` that its readers count on, beside its ``attacks``."""
+OPTIONAL = {"as_released", "notes"}
+"""Fields of ``evaluation.json`` that a record from before they were written still reads without."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _whole(values: Any) -> bool:
         setup = values["setup"]
         names = [one["name"] for one in values["attacks"] if "accuracy" in one]
         return (
-            {field.name for field in fields(Evaluation)} <= set(values)
+            {field.name for field in fields(Evaluation)} - OPTIONAL <= set(values)
             and set(READ_OF_SETUP) <= set(setup)
             and names == list(setup["attacks"]) == list(setup["chunk_sha256"])
         )
