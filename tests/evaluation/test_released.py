@@ -20,6 +20,7 @@ from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.evaluate import evaluate
 from reinforced.evaluation.records import AS_RELEASED, Evaluation, read_evaluation
+from reinforced.evaluation.released import stalled
 from reinforced.evaluation.verify import _RELEASED_KEYS, _digest, verify
 
 Data = tuple[Tensor, Tensor]
@@ -99,6 +100,41 @@ def test_outcomes_are_in_a_column_that_says_so(model: nn.Module, data: Data, tmp
     assert record.accuracy is not None
     assert sum(table[f"{RELEASED} ({AS_RELEASED})"]) == round(150 * record.accuracy)
     assert RELEASED not in table
+
+
+class Saturated(nn.Module):
+    """The same classes with logits so far apart that the mean over a batch falls below the floor."""
+
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return self.scale * logits
+
+
+def test_where_it_never_moved(model: nn.Module, data: Data, tmp_path: Path) -> None:
+    shares = []
+    for scale in (1.0, 1e3):
+        network, out = Saturated(model, scale).eval(), tmp_path / str(scale)
+        done(network, data, out=out)
+        (claim,) = read_evaluation(out)["as_released"]
+        expected = pgd_as_released(network, *data, norm="l2", epsilon=1.0, step=0.2, steps=4)
+        own = expected.correct & (expected.step_ratios.median(dim=0).values < 0.01)
+        assert (stalled(out, claim) == own).all()
+        shares.append(float(own.float().mean()))
+    assert shares[0] == 0 < shares[1]
+
+
+def test_batches_other_than_those_counted_do_not_say_where_it_moved(
+    model: nn.Module, data: Data, tmp_path: Path
+) -> None:
+    for scale in (1.0, 2.0):
+        done(Saturated(model, scale).eval(), data, out=tmp_path / str(scale))
+    (claim,) = read_evaluation(tmp_path / "1.0")["as_released"]
+    with pytest.raises(ReinforcedError, match=r"batch-0000.npz: not the batch that evaluation.json counts"):
+        stalled(tmp_path / "2.0", claim)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])

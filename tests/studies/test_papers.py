@@ -252,6 +252,26 @@ tables:
         ("measure: clean", "measure: attack, threat: 'linf:0.1', attacks: [fgms]", "did you mean 'fgsm'?"),
         (
             "measure: clean",
+            "measure: indicator, threat: 'l2:1', name: gradient_cosine",
+            "column clean: no indicator 'gradient_cosine'; did you mean 'gradient_cosine(ce)'?",
+        ),
+        (
+            "measure: clean",
+            "measure: indicator, threat: 'l2:1', name: path_norm, statistic: step 21",
+            "column clean: path_norm has no 'step 21'; did you mean 'step 2",
+        ),
+        (
+            "measure: clean",
+            "measure: indicator, threat: 'l2:1', name: entropy, statistic: right",
+            "column clean: entropy has no 'right'",
+        ),
+        (
+            "measure: clean",
+            "measure: attack, threat: 'l2:1', attacks: [fgsm], of: stalled",
+            "column clean: of: stalled, but none of its attacks is as released",
+        ),
+        (
+            "measure: clean",
             "measure: difference, first: a, second: b",
             "column clean: no column 'a'; known: clean",
         ),

@@ -111,7 +111,7 @@ def test_every_cell_has_its_seeds_its_interval_and_its_hashes(done: Path) -> Non
 
 def test_shares_of_test_images_keep_the_outcome_of_each(done: Path) -> None:
     cells = cells_of(record_in(done / "study"))
-    for name in ("clean", "fgsm@1", "peak", "released", "corrected", "difference", "transfer"):
+    for name in ("clean", "fgsm@1", "peak", "released", "stalled", "corrected", "difference", "transfer"):
         for value in cells["SL", name]["values"]:
             outcomes = unpacked(value, cells["SL", name]["images"])
             assert outcomes is not None
@@ -303,7 +303,6 @@ def test_a_row_of_one_seed_lends_no_model(done: Path) -> None:
     ("old", "new", "cells", "said"),
     [
         ("name: passes", "name: pases", ["passes"], "has no pases; did you mean 'passes'?"),
-        ("name: logit_margin", "name: logit_margn", ["margin"], "did you mean 'logit_margin'?"),
         (
             "among: [slow, fast]",
             "among: [slow, fast], by: robust_validation",

@@ -17,7 +17,7 @@ from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.book import Book
 from reinforced.studies.reproduce.drawings import figure_of
 from reinforced.studies.reproduce.imagewise import over_images, packed, standard_error, unpacked
-from reinforced.studies.reproduce.ledger import answer, difference
+from reinforced.studies.reproduce.ledger import answer, difference, span
 from reinforced.studies.reproduce.page import bare_figures, render, write_page
 from reinforced.studies.reproduce.records import Record, read_records
 from reinforced.studies.statistics import contrast
@@ -96,6 +96,16 @@ def test_the_committed_page_comes_from_the_committed_records() -> None:
     assert write_page(DOCS / "study.md.j2", read_records(folder), page, folder) == page.read_text()
 
 
+def test_the_readmes_figures_of_the_study_are_the_pages() -> None:
+    readme = (DOCS.parents[1] / "README.md").read_text()
+    own = re.search(r"^First answer,.*?\n\n", readme, re.MULTILINE | re.DOTALL)
+    assert own is not None
+    figures = re.findall(r"[\d.]+ % \[[\d., ]+\]", own.group().replace("\n", " "))
+    page = (DOCS / "study.md").read_text()
+    assert len(figures) == 3
+    assert all(figure in page for figure in figures)
+
+
 def test_every_drawing_that_the_page_names_is_there() -> None:
     named = re.findall(r"!\[.*?\]\((.*?)\)", (DOCS / "study.md").read_text())
     assert [name for name in named if not (DOCS / name).is_file()] == []
@@ -156,7 +166,7 @@ def test_a_figure_in_the_prose_without_a_record_is_refused(prose: str) -> None:
 @pytest.mark.parametrize(
     "prose",
     [
-        "CIFAR-10 and CIFAR-100 at L-inf 8/255, a ResNet-18 under PGD-10",
+        "CIFAR-10 and CIFAR-100 at L-inf 8/255, a ResNet-18 of L_16 under PGD-10",
         "Zou et al. 2026 and Gupta 2020 (arXiv 2012.04353)",
         "## 1. The ablation\n\nTable 2.1 [here](study/made-cpu-2.1.svg), 95 % t-interval",
         "`reinforced reproduce ablation --table 1.1`",
@@ -338,6 +348,16 @@ def test_the_ledger_shows_the_interval_that_it_judges_by() -> None:
         "**undecided** | RL, robust: 22.0 % [18.4, 25.9] (asked: at least 20.0 %); given RL, clean: 70.3 % ["
         in text
     )
+
+
+def test_an_accuracy_has_no_interval_beyond_its_ends() -> None:
+    found = span(cell("RL", "robust", 0.0, 0.0, 0.02))
+    assert found is not None
+    assert (found.low, round(found.mean, 4)) == (0.0, 0.0067)
+    assert found.high > 0.02
+    number = span(cell("RL", "margin", 0.0, 0.0, 0.02))
+    assert number is not None
+    assert number.low < 0
 
 
 def test_a_drawing_says_what_its_intervals_are_over() -> None:

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from reinforced.attacks.pgd_as_released import BATCH, PGDAsReleased, ReleasedResult, unclipped
+from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Part, digest, read_part, write_part
-from reinforced.evaluation.job import Crashes, Job, Told, attempt
+from reinforced.evaluation.job import Crashes, Job, Told, attempt, folder_name
 from reinforced.evaluation.records import AS_RELEASED, ReleasedRecord, interval
 
 KIND = "batch"
 """Its files are named otherwise than the attacks' chunks, which hold other images."""
+STALLED = 0.01
+"""A median step below this share of the nominal one: the procedure has not moved."""
 _TENSORS = ("correct", "outside", "gradient_norms", "step_ratios", "adversarial")
 
 
@@ -69,6 +73,27 @@ def released_done(job: Job, crashes: Crashes) -> bool:
 def conclude_released(job: Job, clean: Tensor, crashes: Crashes) -> list[Claim]:
     """What each procedure claims; ``clean`` (N,) bool says which images were right before."""
     return [_claim(job, attack, clean, crashes.get(attack.name, {})) for attack in job.released]
+
+
+def stalled(folder: Path, claim: Mapping[str, Any]) -> Tensor:
+    """Of a finished evaluation's images (N,), those left right on which the procedure never moved.
+
+    Args:
+        folder: the evaluation's.
+        claim: one of its record's ``as_released``, of which no batch crashed.
+
+    Raises:
+        ReinforcedError: a batch is missing or damaged, or not the one that was counted.
+    """
+    found = []
+    for number, sha256 in enumerate(claim["batch_sha256"]):
+        file = folder / folder_name(claim["name"]) / f"{KIND}-{number:04d}.npz"
+        part = read_part(file, _TENSORS)
+        if part.sha256 != sha256:
+            raise ReinforcedError(f"{file}: not the batch that evaluation.json counts; evaluate again")
+        medians = part.tensors["step_ratios"].median(dim=0).values
+        found.append(part.tensors["correct"] & (medians < STALLED))
+    return torch.cat(found)
 
 
 def _claim(job: Job, attack: PGDAsReleased, clean: Tensor, failed: dict[int, str]) -> Claim:

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from reinforced import cli
+from reinforced.diagnostics.indicators.base import SUMMARY
+from reinforced.diagnostics.indicators.measure import FIGURES
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
 
@@ -54,6 +56,10 @@ def test_indicators_side_by_side(typed: Typed, runs: Path) -> None:
     record = json.loads(file.read_text())
     assert record["threat"] == "linf:0.15"
     assert record["images"] == 40
+    about = {"unit", "axes", "shape", "note", "forwards", "gradients"}
+    figures = {name: set(one) - about - set(SUMMARY) for name, one in record["indicators"].items()}
+    assert figures == {name: set(own) for name, own in FIGURES.items()}
+    assert all(set(SUMMARY) <= set(one) for one in record["indicators"].values())
     assert record["indicators"]["path_norm"]["shape"] == [3, 40]
     assert len(record["indicators"]["path_cosine"]["by_step"]) == 2
     assert sum(row["count"] for row in record["entropy"] if row["images"] == "clean") == 40

@@ -15,7 +15,9 @@ from reinforced.errors import ReinforcedError
 
 BATCH = 128
 """Images at a time. Of memory and speed only: no indicator depends on it beyond rounding."""
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+SUMMARY = ("count", "mean", *QUANTILES, "zeros")
+"""Figures of every indicator."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,14 @@ class Indicator:
 def summarise(values: Tensor) -> dict[str, float | int | None]:
     """``count`` of values that are numbers, their ``mean``, quantiles and share of ``zeros``."""
     known = values[~values.isnan()]
-    names = [f"q{round(100 * at):02d}" for at in QUANTILES]
     if len(known) == 0:
-        return {"count": 0, "mean": None, **dict.fromkeys(names), "zeros": None}
-    quantiles = torch.quantile(known, torch.tensor(QUANTILES, dtype=known.dtype)).tolist()
+        return {"count": 0, "mean": None, **dict.fromkeys(QUANTILES), "zeros": None}
+    quantiles = torch.quantile(known, torch.tensor([*QUANTILES.values()], dtype=known.dtype)).tolist()
     zeros = float((known == 0).double().mean())
     return {
         "count": len(known),
         "mean": float(known.mean()),
-        **dict(zip(names, quantiles, strict=True)),
+        **dict(zip(QUANTILES, quantiles, strict=True)),
         "zeros": zeros,
     }
 

@@ -22,6 +22,25 @@ from reinforced.diagnostics.indicators.logit_margin import logit_margin
 from reinforced.diagnostics.indicators.logit_scale import logit_scale
 from reinforced.diagnostics.indicators.saturation import saturation
 
+BY_STEP = "by_step"
+FIGURES: dict[str, tuple[str, ...]] = {
+    "gradient_norm(ce)": (),
+    "gradient_norm(margin)": (),
+    "gradient_cosine(ce)": (),
+    "local_linearity(ce)": (),
+    "curvature(ce)": (),
+    "logit_margin": (),
+    "logit_scale": (),
+    "saturation": ("certain_in_float32",),
+    "path_norm": (BY_STEP,),
+    "path_cosine": (BY_STEP,),
+    "path_signs": (BY_STEP,),
+    "path_variance": (),
+    "batch_variance": (BY_STEP, "of_mean_direction"),
+    "path_progress": (BY_STEP, "rising_steps"),
+}
+"""Every indicator by name, and the figures it has beside ``SUMMARY``."""
+
 
 @dataclass(frozen=True)
 class Mechanism:
@@ -73,9 +92,9 @@ def measure(
     static: dict[str, Callable[[], Indicator]] = {
         "gradient_norm(ce)": lambda: gradient_norm(*given, batch=batch),
         "gradient_norm(margin)": lambda: gradient_norm(*given, loss="margin", batch=batch),
-        "gradient_cosine": lambda: gradient_cosine(*given, threat, seed=seed, batch=batch),
-        "local_linearity": lambda: local_linearity(*given, threat, seed=seed, batch=batch),
-        "curvature": lambda: curvature(*given, batch=batch),
+        "gradient_cosine(ce)": lambda: gradient_cosine(*given, threat, seed=seed, batch=batch),
+        "local_linearity(ce)": lambda: local_linearity(*given, threat, seed=seed, batch=batch),
+        "curvature(ce)": lambda: curvature(*given, batch=batch),
         "logit_margin": lambda: logit_margin(*given, batch=batch),
         "logit_scale": lambda: logit_scale(*given, batch=batch),
         "saturation": lambda: saturation(*given, batch=batch),
@@ -103,7 +122,7 @@ def _record(indicator: Indicator) -> dict[str, Any]:
     if indicator.axes[0] == "step":
         rows = indicator.values if indicator.values.ndim == 2 else indicator.values[:, None]
         means = torch.nanmean(rows, dim=1).tolist() if len(rows) else []
-        steps = {"by_step": [None if mean != mean else mean for mean in means]}  # noqa: PLR0124 - NaN
+        steps = {BY_STEP: [None if mean != mean else mean for mean in means]}  # noqa: PLR0124 - NaN
     return {
         "unit": indicator.unit,
         "axes": list(indicator.axes),

@@ -57,7 +57,10 @@ def span(cell: Mapping[str, Any], confidence: float = CONFIDENCE) -> Span | None
     values = [value["value"] for value in cell["values"]]
     found = estimate(values, confidence=confidence) if len(set(values)) > 1 else None
     seeds = [] if found is None or found.low is None or found.high is None else [found.low, found.high]
-    return _spanned(cell["mean"], [*seeds, *over_images(cell, confidence)])
+    # No share lies beyond its ends, whatever a t-interval says.
+    least, most = (cell["least"], 1.0) if cell["unit"] == "share" else (-math.inf, math.inf)
+    ends = [min(max(end, least), most) for end in (*seeds, *over_images(cell, confidence))]
+    return _spanned(cell["mean"], ends)
 
 
 def answer(claim: Mapping[str, Any], cells: Cells) -> Answer:

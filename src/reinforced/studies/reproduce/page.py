@@ -14,7 +14,7 @@ from reinforced.studies.reproduce.book import CALLS, Book
 from reinforced.studies.reproduce.records import Record
 
 NAMES = (
-    r"CIFAR-100?|ImageNet-100|ResNet-\d+|DenseNet-121|PGD-\d+|L2|\d+/255",
+    r"CIFAR-100?|ImageNet-100|ResNet-\d+|DenseNet-121|PGD-\d+|L2|L_\d+|\d+/255",
     r"(?:[A-Z]\w+|et al\.) (?:19|20)\d\d",  # papers
     r"arXiv \d{4}\.\d{5}",
     r"^#+ \d+(?:\.\d+)?(?=[. ])|Table \d(?:\.\d+)?",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +12,16 @@ from reinforced.component import setting
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.job import folder_name
 from reinforced.evaluation.records import AS_RELEASED
+from reinforced.evaluation.released import stalled
 from reinforced.evaluation.suites import Chosen, choose_attacks
 from reinforced.studies.evaluations import Plan, evaluate_subject, remember_subject, verify_folder
 from reinforced.studies.outcomes import image_outcomes
 from reinforced.studies.reproduce.measures.base import Bench, Column, Reading, digest, options, read_json
 from reinforced.studies.sweep.cost import image_passes
 from reinforced.training.run import RunDirectory
+
+PROCEDURE = ("released", "stalled")
+"""Figures of what ran as released."""
 
 
 class Attack(Column):
@@ -27,7 +31,9 @@ class Attack(Column):
     threat: str = setting(..., "the ball: linf:8/255")
     attacks: tuple[str, ...] = setting(..., "as on the command line", min_length=1)
     of: str = setting(
-        "worst", "worst (per image, over all), released (the procedure as released), or one attack's name"
+        "worst",
+        "worst (per image, over all), released (the procedure as released), stalled (what that leaves "
+        "where its median step is under 1 % of the nominal one), or one attack's name",
     )
     checkpoint: str = setting("last", "last, best, or a kept epoch")
 
@@ -39,9 +45,9 @@ class Attack(Column):
     def check(self) -> None:
         """See :class:`Column`."""
         names = [attack.name for attack in self._chosen().sealed]
-        if self.of == "released" and not self._chosen().released:
-            raise ReinforcedError(f"column {self.id}: of: released, but none of its attacks is")
-        if self.of not in ("worst", "released", *names):
+        if self.of in PROCEDURE and not self._chosen().released:
+            raise ReinforcedError(f"column {self.id}: of: {self.of}, but none of its attacks is as released")
+        if self.of not in ("worst", *PROCEDURE, *names):
             raise ReinforcedError(f"column {self.id}: of: {self.of}; give worst, released or {names[0]}")
         if self.of in names and self.of != "autoattack" and len(names) > 1:
             raise ReinforcedError(
@@ -51,19 +57,10 @@ class Attack(Column):
     def read(self, bench: Bench) -> Reading | None:
         """See :class:`Column`."""
         for folder, record in self._records(bench):
-            data = record["setup"]["data_sha256"]
-            evidence = {"model": record["setup"]["model_sha256"], "data": data}
-            if self.of == "released":
-                claim = record["as_released"][0]
-                value, sha256 = claim["accuracy"], claim["sha256"]
-                column = f"{claim['name']} ({AS_RELEASED})"
-            else:
-                own = {"worst": "robust_accuracy", "autoattack": "autoattack_accuracy"}
-                value = record[own[self.of]] if self.of in own else record["attacks"][0]["accuracy"]
-                sha256 = record["matrix_sha256"]
-                column = "robust" if self.of == "worst" or len(record["attacks"]) == 1 else self.of
-            outcomes = tuple(map(int, image_outcomes(folder, column, value)))
-            return Reading(value, record["images"], evidence | {"outcomes": sha256}, outcomes)
+            value, sha256, right = self._figure(folder, record)
+            setup = record["setup"]
+            evidence = {"model": setup["model_sha256"], "data": setup["data_sha256"], "outcomes": sha256}
+            return Reading(value, record["images"], evidence, tuple(map(int, right)))
         return None
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
@@ -108,6 +105,22 @@ class Attack(Column):
     def _chosen(self) -> Chosen:
         return choose_attacks(self.attacks, self._threat())
 
+    def _figure(self, folder: Path, record: Mapping[str, Any]) -> tuple[float, str, Iterable[bool]]:
+        """The share left, the hash of what it was read from, and of each image whether it is left."""
+        if self.of in PROCEDURE:
+            claim = record["as_released"][0]
+            if self.of == "stalled":
+                left = stalled(folder, claim)
+                return float(left.double().mean()), claim["sha256"], left.tolist()
+            value, sha256 = claim["accuracy"], claim["sha256"]
+            column = f"{claim['name']} ({AS_RELEASED})"
+        else:
+            own = {"worst": "robust_accuracy", "autoattack": "autoattack_accuracy"}
+            value = record[own[self.of]] if self.of in own else record["attacks"][0]["accuracy"]
+            sha256 = record["matrix_sha256"]
+            column = "robust" if self.of == "worst" or len(record["attacks"]) == 1 else self.of
+        return value, sha256, image_outcomes(folder, column, value).tolist()
+
     def _records(self, bench: Bench) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Finished and verified evaluations that are just this one, found by what they say of themselves."""
         chosen, model = self._chosen(), digest(bench.run, self.checkpoint)
@@ -123,7 +136,8 @@ class Attack(Column):
         for file in sorted(place.glob("*/evaluation.json")) if model is not None else ():
             record = read_json(file) or {}
             setup = {"as_released": [], **record["setup"]}
-            whole = not record["incomplete"] and not any(x["failed_batches"] for x in record["as_released"])
+            released = record.get("as_released", ())
+            whole = not record["incomplete"] and not any(one["failed_batches"] for one in released)
             if (
                 whole
                 and record["images"] == self.count(bench)

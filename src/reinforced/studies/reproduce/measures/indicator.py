@@ -8,6 +8,8 @@ from typing import Literal
 
 from reinforced.attacks.threat import ThreatModel
 from reinforced.component import setting
+from reinforced.diagnostics.indicators.base import SUMMARY
+from reinforced.diagnostics.indicators.measure import BY_STEP, FIGURES
 from reinforced.errors import ReinforcedError, did_you_mean
 from reinforced.evaluation.identity import data_sha256, model_sha256
 from reinforced.evaluation.job import folder_name
@@ -26,6 +28,7 @@ from reinforced.studies.reproduce.measures.base import (
 )
 
 BATCH = 64
+ENTROPIES = ("clean right", "clean wrong", "adversarial right", "adversarial wrong")
 PASSES = 40
 """About what the static indicators take an image."""
 
@@ -51,6 +54,19 @@ class Indicator(Column):
     def check(self) -> None:
         """See :class:`Column`."""
         ThreatModel.parse(self.threat)
+        names = {"entropy": (), **FIGURES}
+        if self.name not in names:
+            near = did_you_mean(self.name, names)
+            raise ReinforcedError(f"column {self.id}: no indicator {self.name!r}{near}")
+        known = ENTROPIES if self.name == "entropy" else self._figures()
+        if self.statistic not in known:
+            near = did_you_mean(self.statistic, known)
+            raise ReinforcedError(f"column {self.id}: {self.name} has no {self.statistic!r}{near}")
+
+    def _figures(self) -> tuple[str, ...]:
+        own = [figure for figure in FIGURES[self.name] if figure != BY_STEP]
+        steps = self.steps if BY_STEP in FIGURES[self.name] else 0
+        return (*SUMMARY, *own, *(f"step {at}" for at in range(1, steps + 1)))
 
     def read(self, bench: Bench) -> Reading | None:
         """See :class:`Column`."""
