@@ -19,7 +19,7 @@ def cell(row: str, column: str, mean: float | None, spread: float | None) -> dic
     if mean is None:
         return base | {"state": "not run"}
     low, high = (None, None) if spread is None else (mean - spread, mean + spread)
-    return base | {"state": "measured", "mean": mean, "low": low, "high": high, "interval": "images"}
+    return base | {"state": "measured", "mean": mean, "low": low, "high": high}
 
 
 def record(figure: dict[str, Any], *cells: dict[str, Any], unit: str = "share") -> dict[str, Any]:
@@ -68,14 +68,14 @@ def test_curves_join_a_point_a_row_with_both_its_intervals() -> None:
     ]
     assert [line.y.tolist() for line in level] == [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]
     assert [name for name, _, _ in figure.legend] == ["ours", "theirs"]
-    assert figure.caption == "Mean over each row's seeds, 95 % interval over images."
+    assert figure.caption == "Mean over each row's seeds; 95 % interval of seeds and images."
 
 
 def test_a_curve_with_a_cell_that_was_not_run_is_left_out(tmp_path: Any) -> None:
     values = traded(clean=None)
     figure, _ = drawn(values)
     assert [(name, slot) for name, slot, _ in figure.legend] == [("theirs", 1)]
-    assert figure.caption == "Mean over seeds 0, 95 % interval over images."
+    assert figure.caption == "Mean over seeds 0; 95 % interval of seeds and images."
     (file,) = draw({"made-cpu": values}, tmp_path)
     assert file.name == "made-cpu-1.svg"
     assert "theirs" in file.read_text()

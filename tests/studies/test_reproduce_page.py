@@ -17,9 +17,10 @@ from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.book import Book
 from reinforced.studies.reproduce.drawings import figure_of
 from reinforced.studies.reproduce.imagewise import over_images, packed, standard_error, unpacked
-from reinforced.studies.reproduce.ledger import answer, difference, span
+from reinforced.studies.reproduce.ledger import answer
 from reinforced.studies.reproduce.page import bare_figures, render, write_page
 from reinforced.studies.reproduce.records import Record, read_records
+from reinforced.studies.reproduce.spans import difference, span
 from reinforced.studies.statistics import contrast
 
 DOCS = Path(__file__).parents[2] / "docs" / "results"
@@ -43,7 +44,6 @@ def cell(row: str, column: str, *values: float | str, interval: float | None = 0
         "mean": mean,
         "low": ends[0],
         "high": ends[1],
-        "interval": "seeds",
     }
 
 
@@ -366,12 +366,7 @@ def test_a_drawing_says_what_its_intervals_are_over() -> None:
     table["columns"] = [column | {"at": "10"} for column in table["columns"] if column["id"] == "clean"]
     drawn = figure_of(record, table, "key")
     assert drawn is not None
-    assert drawn.caption == "Mean over seeds 0, 1, 2, 95 % interval over seeds."
-    for one in record["cells"]:
-        one["interval"] = "images"
-    drawn = figure_of(record, table, "key")
-    assert drawn is not None
-    assert drawn.caption == "Mean over seeds 0, 1, 2, 95 % interval over images."
+    assert drawn.caption == "Mean over seeds 0, 1, 2; 95 % interval of seeds and images."
 
 
 def test_a_damaged_record_is_one_line(tmp_path: Path) -> None:
@@ -379,5 +374,5 @@ def test_a_damaged_record_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ReinforcedError, match=r"made-cpu\.json: damaged"):
         read_records(tmp_path)
     (tmp_path / "made-cpu.json").write_text('{"schema": 99}')
-    with pytest.raises(ReinforcedError, match="schema 99, this version reads 2; move it away"):
+    with pytest.raises(ReinforcedError, match="schema 99, this version reads 3; move it away"):
         read_records(tmp_path)

@@ -46,7 +46,8 @@ SCRIPT = Setting(norm="l2", epsilon=3.5, step=0.01, steps=250)
 PRESETS = {"readme": README, "script": SCRIPT}
 """What ``preset`` names: step and steps. The radius is the threat's, as it was a flag of its own."""
 
-_FLOOR = 1e-12  # of a SQUARED norm, hence 1e-6 of the norm
+FLOOR = 1e-6
+"""Shortest gradient that is normalised; the released code floors the squared norm."""
 
 
 @dataclass(frozen=True)
@@ -224,13 +225,13 @@ def unclipped(threat: ThreatModel) -> str:
 def _normalised(gradient: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return gradient.sign()
-    return gradient / (gradient**2).sum(dim=(1, 2, 3), keepdim=True).clamp_min(_FLOOR).sqrt()
+    return gradient / (gradient**2).sum(dim=(1, 2, 3), keepdim=True).clamp_min(FLOOR**2).sqrt()
 
 
 def _clipped(eta: Tensor, norm: Norm, epsilon: float) -> Tensor:
     if norm == "linf":
         return eta.clamp(-epsilon, epsilon)
-    size = (eta**2).sum(dim=(1, 2, 3), keepdim=True).clamp_min(_FLOOR).sqrt()
+    size = (eta**2).sum(dim=(1, 2, 3), keepdim=True).clamp_min(FLOOR**2).sqrt()
     return eta * (epsilon / size).clamp_max(1)
 
 

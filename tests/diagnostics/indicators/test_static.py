@@ -74,6 +74,20 @@ def test_tiny_gradients_have_lengths_and_vanished_ones_are_counted(images: Tenso
     assert curvature(Certain(), images, zeros).summary["mean"] is None
 
 
+def test_gradients_below_the_released_floor_are_counted(images: Tensor) -> None:
+    class Steep(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            first = 25 * x[:, 0, 0, 0]
+            return torch.stack([first, torch.zeros_like(first)], dim=1)
+
+    zeros = torch.zeros(7, dtype=torch.int64)
+    lengths = 25 * torch.sigmoid(-25 * images[:, 0, 0, 0].double())
+    expected = float((lengths < 128e-6).double().mean())
+    assert 0 < expected < 1
+    assert gradient_norm(Steep(), images, zeros).summary["floored"] == expected
+    assert "floored" not in gradient_norm(Steep(), images, zeros, loss="margin").summary
+
+
 def test_a_linear_margin_has_one_direction_no_error_no_curvature(
     linear: nn.Module, images: Tensor, weight: Tensor
 ) -> None:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from reinforced.attacks.losses import Loss
 from reinforced.attacks.pgd import probe
+from reinforced.attacks.pgd_as_released import BATCH as RELEASED_BATCH
+from reinforced.attacks.pgd_as_released import FLOOR
 from reinforced.attacks.seal import Meter
 from reinforced.diagnostics.indicators.base import BATCH, Indicator, lengths, per_image, precise
 
@@ -41,4 +43,6 @@ def gradient_norm(
 
     values, forwards, gradients = per_image(model, images, labels, work, batch=batch)
     name = f"gradient_norm({loss})" if norm == "l2" else f"gradient_norm({loss},{norm})"
-    return Indicator(name, "loss / pixel", values, ("image",), forwards, gradients)
+    floored = float((values / RELEASED_BATCH < FLOOR).double().mean())
+    own = {"floored": floored} if name == "gradient_norm(ce)" else {}
+    return Indicator(name, "loss / pixel", values, ("image",), forwards, gradients, figures=own)

@@ -24,7 +24,7 @@ from reinforced.diagnostics.indicators.saturation import saturation
 
 BY_STEP = "by_step"
 FIGURES: dict[str, tuple[str, ...]] = {
-    "gradient_norm(ce)": (),
+    "gradient_norm(ce)": ("floored",),
     "gradient_norm(margin)": (),
     "gradient_cosine(ce)": (),
     "local_linearity(ce)": (),

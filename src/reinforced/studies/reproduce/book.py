@@ -7,8 +7,9 @@ from typing import Any
 
 from reinforced.errors import ReinforcedError, did_you_mean
 from reinforced.studies.reproduce.drawings import figure_of
-from reinforced.studies.reproduce.ledger import answer, difference, evidence
+from reinforced.studies.reproduce.ledger import answer, evidence
 from reinforced.studies.reproduce.records import NOT_RUN, Record
+from reinforced.studies.reproduce.spans import difference
 from reinforced.studies.reproduce.words import cell_text, figure, span_text
 
 CALLS = ("has", "cell", "value", "difference", "published", "study", "table", "ledger", "drawing")

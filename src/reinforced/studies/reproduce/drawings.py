@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,8 +66,7 @@ def figure_of(record: Record, table: Mapping[str, Any], key: str) -> Figure | No
         lines = [_line(name, slots[name], at, own) for name, (own,) in known.items()]
     panel = Lines(table["title"], (x,), y, tuple(lines))
     drawn = [row for name in known for row in groups[name]]
-    kinds = dict.fromkeys(cell["interval"] for rows in known.values() for own in rows for cell in own)
-    return Figure(key, table["title"], _caption(record, drawn, kinds), table["title"], (panel,))
+    return Figure(key, table["title"], _caption(record, drawn), table["title"], (panel,))
 
 
 def _line(name: str, slot: int, at: Values, own: Sequence[Cell]) -> Line:
@@ -111,11 +110,10 @@ def _named(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
-def _caption(record: Record, rows: Sequence[str], kinds: Iterable[str]) -> str:
+def _caption(record: Record, rows: Sequence[str]) -> str:
     own = {tuple(row["seeds"]) for row in record["rows"] if row["label"] in rows}
     seeds = f"seeds {', '.join(map(str, *own))}" if len(own) == 1 else "each row's seeds"
-    over = " or ".join(kind for kind in kinds if kind)
-    return f"Mean over {seeds}" + (f", 95 % interval over {over}." if over else ".")
+    return f"Mean over {seeds}; 95 % interval of seeds and images."
 
 
 def _number(text: str) -> float | None:

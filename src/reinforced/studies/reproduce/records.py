@@ -11,14 +11,14 @@ from typing import Any
 from reinforced.errors import ReinforcedError
 from reinforced.files import write_text
 from reinforced.studies.reproduce.alike import refuse_other_images, refuse_other_training
-from reinforced.studies.reproduce.imagewise import over_images, packed
+from reinforced.studies.reproduce.imagewise import packed
 from reinforced.studies.reproduce.measures import Column, Reading
 from reinforced.studies.reproduce.paper import Table
 from reinforced.studies.reproduce.shelf import overrides_of
+from reinforced.studies.reproduce.spans import span
 from reinforced.studies.reproduce.survey import Survey
-from reinforced.studies.statistics import estimate
 
-SCHEMA = 2
+SCHEMA = 3
 NOT_RUN = "not run"
 Record = dict[str, Any]
 
@@ -154,22 +154,16 @@ def _images(reading: Reading) -> Record:
 
 
 def _interval(cell: Record) -> Record:
-    """Mean and 95 % interval of a cell's values: over seeds, or over the images where no seed differs."""
+    """Mean and 95 % interval of a cell's values; ``None`` where a value is a word, or nothing bounds them."""
     numbers = [value["value"] for value in cell["values"] if not isinstance(value["value"], str)]
-    bare: Record = {"mean": None, "low": None, "high": None, "interval": ""}
+    bare: Record = {"mean": None, "low": None, "high": None}
     if len(numbers) < len(cell["values"]):
         return bare
-    if len(set(numbers)) == 1:
-        # Seeds that do not differ, all at zero say, are no certainty.
-        bare["mean"] = numbers[0]
-        ends = [exact(end) for end in over_images(cell | bare)]
-        return bare | {"low": ends[0], "high": ends[1], "interval": "images"} if ends else bare
-    share = cell["unit"] == "share"
-    over = estimate(numbers, cell["least"] if share else -math.inf, 1.0 if share else math.inf)
-    assert over is not None
-    assert over.low is not None
-    assert over.high is not None
-    return {"mean": exact(over.mean), "low": exact(over.low), "high": exact(over.high), "interval": "seeds"}
+    bare["mean"] = exact(math.fsum(numbers) / len(numbers))
+    found = span(cell | bare)
+    if found is None or math.isinf(found.high):
+        return bare
+    return bare | {"low": exact(found.low), "high": exact(found.high)}
 
 
 def _row(survey: Survey, label: str) -> Record:

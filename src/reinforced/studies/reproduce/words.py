@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from reinforced.studies.reproduce.ledger import Span
 from reinforced.studies.reproduce.records import NOT_RUN
+from reinforced.studies.reproduce.spans import Span
 
 
 def figure(value: float, unit: str, *, signed: bool = False) -> str:

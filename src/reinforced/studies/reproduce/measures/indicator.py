@@ -49,7 +49,7 @@ class Indicator(Column):
     @property
     def unit(self) -> Unit:
         """See :class:`Column`."""
-        return "share" if self.statistic == "zeros" else "number"
+        return "share" if self.statistic in ("zeros", "floored") else "number"
 
     def check(self) -> None:
         """See :class:`Column`."""
