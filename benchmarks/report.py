@@ -13,9 +13,9 @@ from pathlib import Path
 
 from common import bar, machine, parse
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "report"))
+sys.path.append(str(Path(__file__).parents[1]))
 
-from made_up_runs import MadeUp, make_run
+from tests.report.made_up_runs import MadeUp, make_run
 
 from reinforced.report.write import write_report
 

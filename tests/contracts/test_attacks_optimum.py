@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from test_attacks import ATTACKS, LONG  # type: ignore[import-not-found]
+from tests.contracts.test_attacks import ATTACKS, LONG
 from torch import Tensor, nn
 
 from reinforced.attacks.base import Attack, AttackResult, run_attack

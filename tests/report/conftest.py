@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from made_up_runs import THREAT, MadeUp, make_run
 from playwright.sync_api import Browser, sync_playwright
+from tests.report.made_up_runs import THREAT, MadeUp, make_run
 
 from reinforced.report.figures import draw_all
 from reinforced.report.page import render

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_runs import THREAT, MadeUp, folder_of, make_run, write
+from tests.report.made_up_runs import THREAT, MadeUp, folder_of, make_run, write
 
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.report.figure import Bars, Boxes, Figure, Heat, Line, Lines, Regions, Surface, Values

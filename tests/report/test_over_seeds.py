@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_runs import MadeUp, make_run
+from tests.report.made_up_runs import MadeUp, make_run
 
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.report.figure import Values, column

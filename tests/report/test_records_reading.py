@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_runs import THREAT, MadeUp, make_run
+from tests.report.made_up_runs import THREAT, MadeUp, make_run
 
 from reinforced.errors import ReinforcedError
 from reinforced.report.evaluations import first_of

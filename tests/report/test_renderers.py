@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_up_runs import MadeUp, make_run
+from tests.report.made_up_runs import MadeUp, make_run
 
 from reinforced.report import palette
 from reinforced.report.figure import Axis, Bars, Boxes, Figure, Heat, Line, Lines, Regions, Surface, column

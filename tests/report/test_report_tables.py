@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-from made_up_runs import THREAT, MadeUp, make_run, write
+from tests.report.made_up_runs import THREAT, MadeUp, make_run, write
 
 from reinforced.report.evaluations import first_of
 from reinforced.report.records import RunRecord, read_runs

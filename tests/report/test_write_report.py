@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_runs import MadeUp, make_run
+from tests.report.made_up_runs import MadeUp, make_run
 
 from reinforced.errors import ReinforcedError
 from reinforced.report.page import script_json

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from tests.studies.sweeping import Here, small
+from tests.studies.tiny_study import run_study
 
 from reinforced.training.run import SUMMARY
 
@@ -122,3 +125,30 @@ def add_evaluation() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished sweep whose second attempt had failed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    pool = Here({2: lambda: "the worker was killed by SIGKILL"})
+    rows = small(folder).run(pool)
+    assert pool.started == ["quickstart-sl-seed0", "quickstart-sl-seed1", "quickstart-sl-seed1"]
+    assert [row["state"] for row in rows] == ["finished", "finished"]
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished sweep, to be changed."""
+    shutil.copytree(finished / "out", tmp_path / "out")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the finished study: its runs and its record."""
+    folder = tmp_path_factory.mktemp("study")
+    outcome = run_study(folder / "runs", folder / "study")
+    assert (outcome.busy, outcome.failed) == ((), ())
+    return folder

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 # Beside this file: pytest puts its folder on the path, mypy does not.
-from recipe_library import EPSILON, LIBRARY, SAME_TRADES  # type: ignore[import-not-found]
+from tests.training.recipe_library import EPSILON, LIBRARY, SAME_TRADES
 
 from reinforced.attacks.threat import DIGITS
 from reinforced.errors import ReinforcedError

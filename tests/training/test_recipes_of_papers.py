@@ -8,7 +8,7 @@ import re
 import pytest
 
 # Beside this file: pytest puts its folder on the path, mypy does not.
-from recipe_library import (  # type: ignore[import-not-found]
+from tests.training.recipe_library import (
     DATA_SETS,
     EPSILON,
     LIBRARY,

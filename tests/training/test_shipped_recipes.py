@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 # Beside this file: pytest puts its folder on the path, mypy does not.
-from recipe_library import DATA_SETS, EVERY, LIBRARY, rate  # type: ignore[import-not-found]
+from tests.training.recipe_library import DATA_SETS, EVERY, LIBRARY, rate
 
 from reinforced.models import names
 from reinforced.training.recipe import Recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from defences import Scaled, case_of, model_of  # type: ignore[import-not-found]
+from tests.diagnostics.checks.defences import Scaled, case_of, model_of
 
 from reinforced.attacks.pgd_as_released import PGDAsReleased
 from reinforced.attacks.spec import parse_attack

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from curves import Curves, grey_case  # type: ignore[import-not-found]
-from defences import case_of, digits, model_of  # type: ignore[import-not-found]
+from tests.diagnostics.checks.curves import Curves, grey_case
+from tests.diagnostics.checks.defences import case_of, digits, model_of
 from torch import nn
 from torch.nn import functional as F
 

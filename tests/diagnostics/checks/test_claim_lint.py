@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from defences import case_of, model_of  # type: ignore[import-not-found]
+from tests.diagnostics.checks.defences import case_of, model_of
 
 from reinforced.diagnostics.case import Case
 from reinforced.diagnostics.checks.claim_lint import ClaimLint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from defences import case_of, digits  # type: ignore[import-not-found]
+from tests.diagnostics.checks.defences import case_of, digits
 from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.ensemble import Ensemble

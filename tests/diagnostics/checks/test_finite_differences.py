@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from defences import Dead, Levels, Noisy, case_of, model_of  # type: ignore[import-not-found]
+from tests.diagnostics.checks.defences import Dead, Levels, Noisy, case_of, model_of
 from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.finite_differences import FiniteDifferences

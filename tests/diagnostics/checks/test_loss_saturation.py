@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from defences import Scaled, case_of, model_of  # type: ignore[import-not-found]
+from tests.diagnostics.checks.defences import Scaled, case_of, model_of
 from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.loss_saturation import LossSaturation

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from curves import DROWNED, VALLEY, Curves, grey_case  # type: ignore[import-not-found]
-from defences import case_of, model_of  # type: ignore[import-not-found]
+from tests.diagnostics.checks.curves import DROWNED, VALLEY, Curves, grey_case
+from tests.diagnostics.checks.defences import case_of, model_of
 from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.one_step import OneStep

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from defences import Dead, case_of, model_of  # type: ignore[import-not-found]
+from tests.diagnostics.checks.defences import Dead, case_of, model_of
 from torch import nn
 
 from reinforced.diagnostics.checks.zero_gradients import ZeroGradients

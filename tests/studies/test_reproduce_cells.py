@@ -1,0 +1,174 @@
+"""Which runs, evaluations and images a cell stands on, and which it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.studies.tiny_study import TINY, cells_of, record_in, run_study, survey
+
+from reinforced.errors import ReinforcedError
+from reinforced.studies.reproduce.cost import estimate
+from reinforced.studies.reproduce.paper import load_paper
+from reinforced.studies.reproduce.records import NOT_RUN, canonical, record_of, refuse_to_forget
+from reinforced.training.run import RunDirectory
+
+
+@pytest.mark.parametrize("changes", [{"images": 41}, {"seeds": (0, 1, 2)}])
+def test_without_all_its_seeds_and_images_a_cell_is_not_run(done: Path, changes: dict[str, Any]) -> None:
+    paper = load_paper(str(TINY))
+    larger = paper.sizes["cpu"].model_copy(update=changes)
+    record = record_of(survey(done / "runs", paper.model_copy(update={"sizes": {"cpu": larger}})), "tiny")
+    cell = cells_of(record)["SL", "clean"]
+    assert cell == {"row": "SL", "column": "clean", "unit": "share", "least": 0.0, "state": NOT_RUN}
+
+
+def test_a_run_is_adopted_by_what_it_trained(done: Path, tmp_path: Path) -> None:
+    found = survey(done / "runs").run("SL", 1)
+    assert found is not None
+    elsewhere = tmp_path / "my" / "favourite"
+    shutil.copytree(found, elsewhere)
+    text = (elsewhere / "recipe.yaml").read_text()
+    (elsewhere / "recipe.yaml").write_text(text.replace("name: quickstart/sl", "name: mine"))
+    (elsewhere / "environment.json").write_text(
+        re.sub(',\\s*"recipe_sha256": "[0-9a-f]+"', "", (elsewhere / "environment.json").read_text())
+    )
+    mine = survey(tmp_path)
+    assert mine.run("SL", 1) == elsewhere
+    assert mine.run("SL", 0) != elsewhere
+    reading = mine.reading("SL", 1, "clean")
+    assert reading is not None
+    assert reading.images == 40
+    (elsewhere / "recipe.yaml").write_text(text.replace("lr: 0.003", "lr: 0.002"))
+    assert RunDirectory(elsewhere).recipe.optimizer.lr == 0.002
+    assert survey(tmp_path).run("SL", 1) != elsewhere
+
+
+def test_an_evaluation_of_other_weights_or_with_a_failed_check_does_not_count(
+    done: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    found = survey(tmp_path / "runs")
+    run = found.run("SL", 0)
+    assert run is not None
+    assert found.reading("SL", 0, "fgsm@1") is not None
+    (verified,) = run.glob("evaluations/linf-0.1/*epoch-1/verification.json")
+    values = json.loads(verified.read_text())
+    verified.write_text(json.dumps(values | {"matrix_sha256": "of another"}))
+    assert found.reading("SL", 0, "fgsm@1") is None
+    shutil.copyfile(run / "checkpoints/epoch-0001.safetensors", run / "checkpoints/last.safetensors")
+    assert found.reading("SL", 0, "clean") is None
+
+
+def test_an_evaluation_on_other_images_does_not_count(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    found = survey(tmp_path / "runs")
+    run = found.run("SL", 0)
+    assert run is not None
+    for file in run.glob("evaluations/linf-0.1/*/subject.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "npz:others.npz"}))
+    assert found.reading("SL", 0, "fgsm@1") is None
+    paper = load_paper(str(TINY))
+    others = paper.sizes["cpu"].model_copy(update={"test": "npz:others.npz"})
+    elsewhere = survey(tmp_path / "runs", paper.model_copy(update={"sizes": {"cpu": others}}))
+    assert elsewhere.reading("SL", 0, "fgsm@1") is not None
+    assert elsewhere.reading("SL", 0, "clean") is None
+    assert elsewhere.reading("SL", 0, "transfer") is None
+
+
+def test_a_record_that_knows_more_than_the_runs_is_not_written_over(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "study", tmp_path / "study")
+    before = (tmp_path / "study" / "tiny-cpu.json").read_bytes()
+    with pytest.raises(
+        ReinforcedError, match="measured cells whose runs are not below --runs, the first is SL"
+    ):
+        run_study(tmp_path / "none", tmp_path / "study")
+    assert (tmp_path / "study" / "tiny-cpu.json").read_bytes() == before
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_record_of_other_recipes_gives_way(done: Path, tmp_path: Path) -> None:
+    """Cells whose row was changed in the study file are gone for good, so nothing is lost with them."""
+    record = record_in(done / "study")
+    for row in record["rows"]:
+        row["command"] += " optimizer.lr=1"
+    (tmp_path / "tiny-cpu.json").write_text(canonical(record))
+    refuse_to_forget(tmp_path, record_of(survey(tmp_path / "none"), "tiny"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cells", "said"),
+    [
+        ("name: passes", "name: pases", ["passes"], "has no pases; did you mean 'passes'?"),
+        (
+            "among: [slow, fast]",
+            "among: [slow, fast], by: robust_validation",
+            ["validated", "verdict", "left"],
+            "has no robust_validation; did you mean 'robust_validation_accuracy'?",
+        ),
+    ],
+)
+def test_a_figure_that_cannot_be_read_is_a_failed_job_and_the_others_go_on(
+    done: Path, tmp_path: Path, old: str, new: str, cells: list[str], said: str
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY.read_text().replace(old, new))
+    paper = load_paper(str(tmp_path / "tiny.yaml"))
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    outcome = run_study(tmp_path / "runs", tmp_path / "study", paper=paper)
+    assert outcome.busy == ()
+    assert {job.column.id for job, _ in outcome.failed if job.column is not None} == set(cells)
+    assert all(said in error for _, error in outcome.failed)
+    found = cells_of(record_in(tmp_path / "study")).values()
+    assert {cell["column"] for cell in found if cell["state"] == NOT_RUN} == set(cells)
+    costs = estimate(survey(tmp_path / "runs", paper), paper.tables)
+    assert sum(cost.jobs - cost.done for cost in costs) == len(outcome.failed)
+
+
+def test_fewer_images_than_asked_for_are_refused(done: Path) -> None:
+    bench = survey(done / "runs").bench("SL", 0)
+    assert len(bench.subject("last", 300).labels) == 300
+    with pytest.raises(ReinforcedError, match="digits: has 300 test images; 301 are asked for"):
+        bench.subject("last", 301)
+
+
+def test_rows_measured_on_different_test_images_are_refused(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    found = survey(tmp_path / "runs")
+    run = found.run("SL", 0)
+    assert run is not None
+
+    def replace_images(name: str) -> None:
+        file = run / "measurements" / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "others"}))
+
+    replace_images("train-last.json")  # each seed holds out other images
+    assert cells_of(record_of(found, "tiny"))["SL", "train"]["values"][0]["data"] == "others"
+    replace_images("test-40-last.json")
+    with pytest.raises(ReinforcedError, match="column clean: its rows were measured on different images"):
+        record_of(found, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("precision", "bf16", "SL, seed 1, was trained with precision bf16, but SL, seed 0, with float32"),
+        ("data_sha256", "f" * 64, "SL, seed 1, was trained with data set digits ffffffffffff, but"),
+    ],
+)
+def test_rows_trained_in_another_precision_or_on_other_data_are_refused(
+    done: Path, tmp_path: Path, key: str, value: str, said: str
+) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    found = survey(tmp_path / "runs")
+    for label, seed in (("SL", 0), ("SL", 1), ("RL", 0), ("RL", 1), ("fast", 0), ("slow", 0)):
+        run = found.run(label, seed)
+        assert run is not None
+        file = run / "environment.json"
+        known = json.loads(file.read_text()) | {"precision": "float32"}
+        file.write_text(json.dumps(known | ({key: value} if (label, seed) == ("SL", 1) else {})))
+    with pytest.raises(ReinforcedError, match=said):
+        record_of(survey(tmp_path / "runs"), "tiny")
