@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from reinforced import cli
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
-
-Typed = Callable[[str], tuple[int, str, str]]
+from tests.typed import Typed, TypedIn
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +23,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def typed(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    def run(line: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(runs)
-        monkeypatch.setattr(sys, "argv", ["reinforced", *line.split()])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return run
+def typed(runs: Path, typed_at: TypedIn) -> Typed:
+    return typed_at(runs)
 
 
 def test_evaluate_then_verify(typed: Typed, runs: Path) -> None:

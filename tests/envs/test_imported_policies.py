@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,10 @@ from gymnasium.spaces import Box, Discrete
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
+from tests.typed import Typed, TypedIn
 from torch import Tensor, nn
 
 import reinforced
-from reinforced import cli
 from reinforced.data import load, to_float
 from reinforced.envs import ID
 from reinforced.errors import ReinforcedError
@@ -128,21 +127,11 @@ def test_pixels_as_bytes_are_divided_as_stable_baselines3_divides_them(tmp_path:
 
 
 @pytest.fixture
-def typed(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str], tuple[int, str, str]]:
-    def run(line: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(trained)
-        monkeypatch.setattr(sys, "argv", ["reinforced", *line.split()])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return run
+def typed(trained: Path, typed_at: TypedIn) -> Typed:
+    return typed_at(trained)
 
 
-def test_import_evaluate_and_list(typed: Callable[[str], tuple[int, str, str]]) -> None:
+def test_import_evaluate_and_list(typed: Typed) -> None:
     code, out, err = typed("import-policy ppo.zip --source digits")
     assert (code, err) == (0, "")
     assert "runs/ppo: mlp:tanh-64-64 from the actor-critic of stable-baselines3 2." in out
@@ -169,9 +158,7 @@ def test_import_evaluate_and_list(typed: Callable[[str], tuple[int, str, str]]) 
         ("import-policy ppo.zip --source digits --size 16", "is not resized"),
     ],
 )
-def test_errors_are_one_line(
-    typed: Callable[[str], tuple[int, str, str]], trained: Path, line: str, said: str
-) -> None:
+def test_errors_are_one_line(typed: Typed, trained: Path, line: str, said: str) -> None:
     code, out, err = typed(f"{line} --run new")
     assert (code, out) == (2, "")
     (told,) = err.splitlines()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from tests.typed import Typed, TypedIn
 
-from reinforced import cli
 from reinforced.evaluation.identity import model_sha256
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
 from reinforced.training.run import load_model
 
-Typed = Callable[[str], tuple[int, str, str]]
 Evaluated = Callable[..., Path]
 
 
@@ -127,13 +125,5 @@ def judged(runs: Path, weights: str) -> Callable[..., None]:
 
 
 @pytest.fixture
-def typed(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    def run(line: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(runs.parent)
-        monkeypatch.setattr(sys, "argv", ["reinforced", *line.split()])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return run
+def typed(runs: Path, typed_at: TypedIn) -> Typed:
+    return typed_at(runs.parent)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.typed import Typed
 
-Typed = Callable[[str], tuple[int, str, str]]
 Evaluated = Callable[..., Path]
 
 

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable
+import shlex
 from pathlib import Path
 
 import pytest
 from tests.studies.tiny_study import TINY
-
-from reinforced import cli
-
-Typed = Callable[..., tuple[int, str, str]]
+from tests.typed import Typed, TypedIn
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Typed:
-    def run(*words: str, at: Path = tmp_path) -> tuple[int, str, str]:
-        monkeypatch.chdir(at)
-        monkeypatch.setattr(sys, "argv", ["reinforced", "reproduce", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+def typed(tmp_path: Path, typed_at: TypedIn) -> Typed:
+    return typed_at(tmp_path)
 
 
 def test_dry_run_prints_what_is_left_and_trains_nothing(typed: Typed, tmp_path: Path) -> None:
-    code, out, _ = typed(str(TINY), "--dry-run", "--table", "9.3")
+    code, out, _ = typed(f"reproduce {shlex.quote(str(TINY))} --dry-run --table 9.3")
     assert code == 0
     assert "table 9.3: fast, seed 0: train" in out
     assert "0 of 8" in out
@@ -37,31 +25,32 @@ def test_dry_run_prints_what_is_left_and_trains_nothing(typed: Typed, tmp_path: 
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_command_writes_record_and_page(typed: Typed, done: Path) -> None:
-    code, out, _ = typed(str(TINY), "--records", "typed", at=done)
+def test_the_command_writes_record_and_page(typed_at: TypedIn, done: Path) -> None:
+    typed = typed_at(done)
+    code, out, _ = typed(f"reproduce {shlex.quote(str(TINY))} --records typed")
     assert code == 0
     assert "kept in typed/tiny_study-cpu.json" in out
     (done / "typed.md.j2").write_text('SL: {{ cell("tiny_study-cpu", "SL", "clean") }}\n')
-    code, out, _ = typed("page", "--records", "typed", at=done)
+    code, out, _ = typed("reproduce page --records typed")
     assert code == 0
     assert (done / "typed.md").read_text().startswith("SL: ")
     assert (done / "typed" / "tiny_study-cpu-9.1.svg").is_file()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("line", "said"),
     [
-        (["gupta"], "no study 'gupta'; did you mean 'gupta2020'?"),
-        (["none.yaml"], "no study file none.yaml"),
-        (["gupta2020", "--size", "cpus"], "study gupta2020 has no size 'cpus'; did you mean 'cpu'?"),
-        (["gupta2020", "--table", "3.1", "3.9"], "study gupta2020 has no table '3.9'; did you mean '3.4'?"),
-        (["gupta2020", "-o", "page.md"], "--out is of `reinforced reproduce page`"),
-        (["page", "--records", "none"], "no template none.md.j2"),
-        (["page", "--records", "study.json"], "--records study.json: give the folder"),
+        ("gupta", "no study 'gupta'; did you mean 'gupta2020'?"),
+        ("none.yaml", "no study file none.yaml"),
+        ("gupta2020 --size cpus", "study gupta2020 has no size 'cpus'; did you mean 'cpu'?"),
+        ("gupta2020 --table 3.1 3.9", "study gupta2020 has no table '3.9'; did you mean '3.4'?"),
+        ("gupta2020 -o page.md", "--out is of `reinforced reproduce page`"),
+        ("page --records none", "no template none.md.j2"),
+        ("page --records study.json", "--records study.json: give the folder"),
     ],
 )
-def test_a_wrong_name_is_one_line_with_the_nearest(typed: Typed, words: list[str], said: str) -> None:
-    code, _, err = typed(*words)
+def test_a_wrong_name_is_one_line_with_the_nearest(typed: Typed, line: str, said: str) -> None:
+    code, _, err = typed(f"reproduce {line}")
     assert code == 2
     assert said in err
     assert err.count("\n") == 1

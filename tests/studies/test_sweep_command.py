@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from tests.studies.sweeping import small
+from tests.typed import Typed, TypedIn
 
-from reinforced import cli
 from reinforced.errors import ReinforcedError
 from reinforced.studies.sweep.cost import estimate
 from reinforced.studies.sweep.pools import Pool
@@ -18,22 +16,14 @@ from reinforced.studies.sweep.sweep import Sweep
 from reinforced.training.adversaries import Trainee
 
 
-def typed(
-    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["reinforced", *shlex.split(line)])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(done.value.code or 0), out, err
+@pytest.fixture
+def typed(tmp_path: Path, typed_at: TypedIn) -> Typed:
+    return typed_at(tmp_path)
 
 
-def test_a_dry_run_estimates_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_estimates_and_writes_nothing(tmp_path: Path, typed: Typed) -> None:
     small(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    code, out, _ = typed("sweep small.yaml --dry-run --device cpu", monkeypatch, capsys)
+    code, out, _ = typed("sweep small.yaml --dry-run --device cpu")
     assert code == 0
     assert "quickstart-sl-seed1" in out
     assert "estimate: " in out
@@ -41,12 +31,11 @@ def test_a_dry_run_estimates_and_writes_nothing(
 
 
 def test_what_is_finished_is_neither_loaded_nor_timed(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: Path, typed_at: TypedIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small(finished)
-    monkeypatch.chdir(finished)
     monkeypatch.setattr("reinforced.studies.sweep.cost.load", None)
-    code, out, err = typed("sweep small.yaml --out out --dry-run --device cpu", monkeypatch, capsys)
+    code, out, err = typed_at(finished)("sweep small.yaml --out out --dry-run --device cpu")
     assert (code, err) == (0, "")
     assert "2 entries, 0 of them not finished" in out
 
@@ -71,31 +60,27 @@ def test_steps_are_timed_as_training_makes_them(tmp_path: Path, monkeypatch: pyt
 
 
 def test_going_on_is_the_command_that_was_typed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small(tmp_path).place.folder.parent.joinpath("small.yaml").rename(tmp_path / "my study.yaml")
-    monkeypatch.chdir(tmp_path)
 
     def stop(self: Sweep, pool: Pool) -> None:
         raise ReinforcedError(self.place.again)
 
     monkeypatch.setattr(Sweep, "run", stop)
     line = "reinforced sweep 'my study.yaml' --out o --workers 1 --data 'a b' --device cpu"
-    code, _, err = typed(line.removeprefix("reinforced "), monkeypatch, capsys)
+    code, _, err = typed(line.removeprefix("reinforced "))
     assert (code, err) == (2, f"error: {line}\n")
 
 
-def test_mistakes_cost_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_cost_one_line(tmp_path: Path, typed: Typed) -> None:
     small(tmp_path, overrides={"batch_size": 5000})
-    monkeypatch.chdir(tmp_path)
     for line, said in (
         ("sweep none.yaml", "no study file none.yaml"),
         ("sweep small.yaml --device cuda:1", "divides the GPUs itself"),
         ("sweep small.yaml --device cpu", "entry quickstart-sl-seed0: batch_size 5000 is larger"),
     ):
-        code, _, err = typed(line, monkeypatch, capsys)
+        code, _, err = typed(line)
         assert code == 2
         assert said in err
         assert err.count("\n") == 1

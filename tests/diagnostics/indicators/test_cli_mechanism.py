@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.typed import Typed, TypedIn
 
-from reinforced import cli
 from reinforced.diagnostics.indicators.base import SUMMARY
 from reinforced.diagnostics.indicators.measure import FIGURES
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
-
-Typed = Callable[[str], tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +25,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def typed(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    def run(line: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(runs)
-        monkeypatch.setattr(sys, "argv", ["reinforced", *line.split()])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return run
+def typed(runs: Path, typed_at: TypedIn) -> Typed:
+    return typed_at(runs)
 
 
 def test_indicators_side_by_side(typed: Typed, runs: Path) -> None:
