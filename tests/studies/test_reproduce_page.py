@@ -21,6 +21,7 @@ from reinforced.studies.reproduce.ledger import answer
 from reinforced.studies.reproduce.page import bare_figures, render, write_page
 from reinforced.studies.reproduce.records import Record, read_records
 from reinforced.studies.reproduce.spans import difference, span
+from reinforced.studies.reproduce.words import cell_text
 from reinforced.studies.statistics import contrast
 
 DOCS = Path(__file__).parents[2] / "docs" / "results"
@@ -122,6 +123,14 @@ def test_a_cell_a_difference_and_a_published_figure() -> None:
     text = render(template, {"made-cpu": made()}, "study")
     assert text.startswith("RL keeps 22.0 % [21.0, 23.0], in the paper 55 %; clean -0.7 points [")
     assert text.endswith("; 19.2; masked (2 of 3), overstated (1 of 3).")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"), [(0.5, "undefined (2 of 3)"), ("undefined", "undefined (3 of 3)")]
+)
+def test_a_figure_undefined_on_a_seed_says_on_how_many(other: float | str, said: str) -> None:
+    undefined = cell("RL", "margin", other, "undefined", "undefined") | {"mean": None}
+    assert cell_text(undefined, "number") == said
 
 
 def test_short_cells_say_not_run_and_show_no_figure() -> None:

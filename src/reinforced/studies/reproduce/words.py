@@ -27,15 +27,13 @@ def interval(low: float, high: float, unit: str) -> str:
 
 
 def cell_text(cell: Mapping[str, Any], unit: str) -> str:
-    """A cell's mean with its interval, the words of its seeds, or ``not run``."""
+    """A cell's mean with its interval, the words of its seeds and of how many, or ``not run``."""
     if cell["state"] == NOT_RUN:
         return NOT_RUN
     if cell["mean"] is None:
-        words = [one["value"] for one in cell["values"]]
-        if any(not isinstance(word, str) for word in words):  # undefined on some seeds alone
-            return "undefined"
-        counts = Counter(words)
-        return ", ".join(f"{word} ({count} of {len(words)})" for word, count in counts.items())
+        # A figure can be undefined on some seeds alone: the others' numbers are no mean of all.
+        words = Counter(one["value"] for one in cell["values"] if isinstance(one["value"], str))
+        return ", ".join(f"{word} ({count} of {len(cell['values'])})" for word, count in words.items())
     text = figure(cell["mean"], unit)
     return text if cell["low"] is None else f"{text} {interval(cell['low'], cell['high'], unit)}"
 
