@@ -15,9 +15,8 @@ from common import bar, machine, parse
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.report.made_up_runs import MadeUp, make_run
-
 from reinforced.report.write import write_report
+from tests.report.made_up_runs import MadeUp, make_run
 
 
 def main() -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from reinforced import cli
 from reinforced.evaluation.records import READ_OF_SETUP, Evaluation
-from tests.typed import Typed, TypedIn, typed_in
+from tests.typed import TypedIn
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,7 +36,12 @@ def bare_evaluation() -> dict[str, object]:
 def typed_at(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> TypedIn:
     """Of a folder, what runs a line there as if it were typed."""
 
-    def at(folder: Path) -> Typed:
-        return typed_in(folder, monkeypatch, capsys)
+    def run(folder: Path, line: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["reinforced", *shlex.split(line)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
 
-    return at
+    return lambda folder: partial(run, folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.contracts.test_attacks import ATTACKS, LONG
 from torch import Tensor, nn
 
 from reinforced.attacks.base import Attack, AttackResult, run_attack
@@ -13,6 +12,7 @@ from reinforced.attacks.losses import margin
 from reinforced.attacks.pyaa import PyAutoAttack
 from reinforced.attacks.threat import Norm, ThreatModel
 from reinforced.attacks.transfer import Transfer
+from tests.contracts.test_attacks import ATTACKS, LONG
 
 FACTOR = {"optimum": 1.01, "nearest": 1.25, "half": 2.0}
 DISTANCE: dict[Norm, float] = {"linf": 0.05, "l2": 0.5}

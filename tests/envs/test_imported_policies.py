@@ -18,7 +18,6 @@ from gymnasium.spaces import Box, Discrete
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
-from tests.typed import Typed, TypedIn
 from torch import Tensor, nn
 
 import reinforced
@@ -29,6 +28,7 @@ from reinforced.models import build
 from reinforced.models.stable_baselines import read_policy
 from reinforced.studies.policies import import_policy
 from reinforced.studies.subjects import Source, load_subject
+from tests.typed import Typed, TypedIn
 
 CPU = torch.device("cpu")
 TINY: dict[str, Any] = {"gamma": 0.0, "seed": 0, "device": "cpu"}

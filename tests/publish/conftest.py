@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.typed import Typed, TypedIn
 
 from reinforced.evaluation.identity import model_sha256
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
 from reinforced.training.run import load_model
+from tests.typed import Typed, TypedIn
 
 Evaluated = Callable[..., Path]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tests.report.made_up_runs import THREAT, MadeUp, make_run
 
 from reinforced.report.figures import draw_all
 from reinforced.report.page import render
 from reinforced.report.records import read_runs
+from tests.report.made_up_runs import THREAT, MadeUp, make_run
 
 Build = Callable[[Sequence[Path], Path], Path]
 SOFTWARE_GL = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.report.made_up_runs import THREAT, MadeUp, folder_of, make_run, write
 
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.report.figure import Bars, Boxes, Figure, Heat, Line, Lines, Regions, Surface, Values
@@ -28,6 +27,7 @@ from reinforced.report.figures.steps import steps
 from reinforced.report.figures.training import training
 from reinforced.report.figures.transfer import transfer
 from reinforced.report.records import RunRecord, read_runs
+from tests.report.made_up_runs import THREAT, MadeUp, folder_of, make_run, write
 
 Runs = Sequence[RunRecord]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.report.made_up_runs import MadeUp, make_run
 
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.report.figure import Values, column
 from reinforced.report.figures.over_seeds import by_method, of_shares, over_images, t_interval
 from reinforced.report.records import read_runs
 from reinforced.studies.statistics import estimate
+from tests.report.made_up_runs import MadeUp, make_run
 
 NAN = math.nan
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.report.made_up_runs import THREAT, MadeUp, make_run
 
 from reinforced.errors import ReinforcedError
 from reinforced.report.evaluations import first_of
 from reinforced.report.reading import Reader
 from reinforced.report.records import read_runs
+from tests.report.made_up_runs import THREAT, MadeUp, make_run
 
 
 def test_what_a_run_says(runs: list[Path]) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.report.made_up_runs import MadeUp, make_run
 
 from reinforced.report import palette
 from reinforced.report.figure import Axis, Bars, Boxes, Figure, Heat, Line, Lines, Regions, Surface, column
@@ -24,6 +23,7 @@ from reinforced.report.figures import draw_all
 from reinforced.report.paper import draw, save_paper
 from reinforced.report.plotly import escaped, to_plotly
 from reinforced.report.records import read_runs
+from tests.report.made_up_runs import MadeUp, make_run
 
 HOSTILE = (
     "<script>alert(1)</script>",

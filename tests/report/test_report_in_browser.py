@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
+
 from tests.report.made_up_runs import MadeUp, make_run
 
 Build = Callable[[Sequence[Path], Path], Path]

@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 
 import pytest
-from tests.report.made_up_runs import THREAT, MadeUp, make_run, write
 
 from reinforced.report.evaluations import first_of
 from reinforced.report.records import RunRecord, read_runs
 from reinforced.report.reproduce import citation, commands
 from reinforced.report.tables import all_tables, claimed_threat, comparisons, published, seeds, threats
+from tests.report.made_up_runs import THREAT, MadeUp, make_run, write
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.report.made_up_runs import MadeUp, make_run
 
 from reinforced.errors import ReinforcedError
 from reinforced.report.page import script_json
 from reinforced.report.records import read_runs
 from reinforced.report.sprites import Sprites, sheet
 from reinforced.report.write import write_report
+from tests.report.made_up_runs import MadeUp, make_run
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tests.studies.sweeping import Here, small
-from tests.studies.tiny_study import run_study
 
 from reinforced.training.run import SUMMARY
+from tests.studies.sweeping import Here, small
+from tests.studies.tiny_study import run_study
 
 RECIPE: dict[str, Any] = {
     "name": "made/sl",

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.studies.tiny_study import TINY, cells_of, record_in, run_study, survey, tables_of
 
 from reinforced.errors import InUse, ReinforcedError
 from reinforced.studies.reproduce.imagewise import unpacked
 from reinforced.studies.reproduce.measures.base import digest
 from reinforced.studies.reproduce.paper import load_paper
 from reinforced.studies.reproduce.records import NOT_RUN, canonical
+from tests.studies.tiny_study import TINY, cells_of, record_in, run_study, survey, tables_of
 
 
 def test_every_cell_has_its_seeds_its_interval_and_its_hashes(done: Path) -> None:

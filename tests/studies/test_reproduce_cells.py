@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.studies.tiny_study import TINY, cells_of, record_in, run_study, survey
 
 from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.cost import estimate
 from reinforced.studies.reproduce.paper import load_paper
 from reinforced.studies.reproduce.records import NOT_RUN, canonical, record_of, refuse_to_forget
 from reinforced.training.run import RunDirectory
+from tests.studies.tiny_study import TINY, cells_of, record_in, run_study, survey
 
 
 @pytest.mark.parametrize("changes", [{"images": 41}, {"seeds": (0, 1, 2)}])

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from tests.studies.tiny_study import TINY
 from tests.typed import Typed, TypedIn
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.studies.sweeping import small
-from tests.typed import Typed, TypedIn
 
 from reinforced.errors import ReinforcedError
 from reinforced.studies.sweep.cost import estimate
 from reinforced.studies.sweep.pools import Pool
 from reinforced.studies.sweep.sweep import Sweep
 from reinforced.training.adversaries import Trainee
+from tests.studies.sweeping import small
+from tests.typed import Typed, TypedIn
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from tests.studies.sweeping import STUDY, Here, one, small
 
 from reinforced.errors import Interrupted
 from reinforced.studies.sweep.records import error_of, to_do
 from reinforced.studies.sweep.sweep import TABLE
 from reinforced.studies.sweep.table import identity, row_of
 from reinforced.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.studies.sweeping import STUDY, Here, one, small
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-from tests.studies.sweeping import Here, one, small
 
 from reinforced.errors import Interrupted, InUse, ReinforcedError
 from reinforced.files import locked
@@ -21,6 +20,7 @@ from reinforced.studies.sweep.shares import Share
 from reinforced.studies.sweep.study import check_runs
 from reinforced.studies.sweep.sweep import TABLE
 from reinforced.training.recipe import Published
+from tests.studies.sweeping import Here, one, small
 
 
 def test_the_table_is_what_the_records_say(finished: Path) -> None:

@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-# Beside this file: pytest puts its folder on the path, mypy does not.
-from tests.training.recipe_library import EPSILON, LIBRARY, SAME_TRADES
-
 from reinforced.attacks.threat import DIGITS
 from reinforced.errors import ReinforcedError
 from reinforced.models import build
@@ -19,6 +16,7 @@ from reinforced.training.adversaries import AWP, MART, PGD, TRADES
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
 from reinforced.training.schedules import OneCycle, Step
+from tests.training.recipe_library import EPSILON, LIBRARY, SAME_TRADES
 
 
 @pytest.mark.parametrize("name", [name for name in LIBRARY if name.startswith("baselines/")])

@@ -7,7 +7,11 @@ import re
 
 import pytest
 
-# Beside this file: pytest puts its folder on the path, mypy does not.
+from reinforced.attacks.threat import ThreatModel
+from reinforced.objectives import CrossEntropy, ExpectedPG, Reinforce
+from reinforced.training.adversaries import FGSM, TRADES
+from reinforced.training.recipes import load_recipe
+from reinforced.training.schedules import Constant, InverseTime, Linear
 from tests.training.recipe_library import (
     DATA_SETS,
     EPSILON,
@@ -17,12 +21,6 @@ from tests.training.recipe_library import (
     rate,
     without_objective,
 )
-
-from reinforced.attacks.threat import ThreatModel
-from reinforced.objectives import CrossEntropy, ExpectedPG, Reinforce
-from reinforced.training.adversaries import FGSM, TRADES
-from reinforced.training.recipes import load_recipe
-from reinforced.training.schedules import Constant, InverseTime, Linear
 
 
 @pytest.mark.parametrize("data", DATA_SETS)

@@ -10,12 +10,10 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-# Beside this file: pytest puts its folder on the path, mypy does not.
-from tests.training.recipe_library import DATA_SETS, EVERY, LIBRARY, rate
-
 from reinforced.models import names
 from reinforced.training.recipe import Recipe
 from reinforced.training.recipes import load_recipe, recipe_names, recipe_yaml
+from tests.training.recipe_library import DATA_SETS, EVERY, LIBRARY, rate
 
 TRAINING_IMAGES = {  # of a `cpu` size, validation images included
     "npz:cifar10-lossless-6k.npz": 5_085,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from tests.diagnostics.checks.defences import Scaled, case_of, model_of
-
 from reinforced.attacks.pgd_as_released import PGDAsReleased
 from reinforced.attacks.spec import parse_attack
 from reinforced.diagnostics.case import Case
 from reinforced.diagnostics.checks.attack_lint import AttackLint
 from reinforced.diagnostics.findings import Claim
+from tests.diagnostics.checks.defences import Scaled, case_of, model_of
 
 
 def released(factor: float, claim: str, images: int = 64) -> Case:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.diagnostics.checks.curves import Curves, grey_case
-from tests.diagnostics.checks.defences import case_of, digits, model_of
 from torch import nn
 from torch.nn import functional as F
 
 from reinforced.diagnostics.checks.gradient_alignment import GradientAlignment
 from reinforced.models.tiny import tiny
+from tests.diagnostics.checks.curves import Curves, grey_case
+from tests.diagnostics.checks.defences import case_of, digits, model_of
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.diagnostics.checks.defences import case_of, model_of
 
 from reinforced.diagnostics.case import Case
 from reinforced.diagnostics.checks.claim_lint import ClaimLint
 from reinforced.diagnostics.findings import Claim
+from tests.diagnostics.checks.defences import case_of, model_of
 
 
 def stated(claim: str, accuracy: float | None = None) -> Case:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from tests.diagnostics.checks.defences import case_of, digits
 from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.ensemble import Ensemble
+from tests.diagnostics.checks.defences import case_of, digits
 
 
 class Few(nn.Module):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.diagnostics.checks.defences import Dead, Levels, Noisy, case_of, model_of
 from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.finite_differences import FiniteDifferences
+from tests.diagnostics.checks.defences import Dead, Levels, Noisy, case_of, model_of
 
 
 class _Straight(torch.autograd.Function):

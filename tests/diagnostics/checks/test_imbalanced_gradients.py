@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from tests.diagnostics.checks.curves import DROWNED, Curves, grey_case
-from tests.diagnostics.checks.defences import case_of, model_of
 
 from reinforced.attacks.base import run_attack
 from reinforced.attacks.pgd import PGD
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics.checks.imbalanced_gradients import ImbalancedGradients, MarginDecomposition
+from tests.diagnostics.checks.curves import DROWNED, Curves, grey_case
+from tests.diagnostics.checks.defences import case_of, model_of
 
 
 def test_one_logit_alone_breaks_what_no_margin_attack_does() -> None:

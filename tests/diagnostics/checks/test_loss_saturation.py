@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.diagnostics.checks.defences import Scaled, case_of, model_of
 from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.loss_saturation import LossSaturation
 from reinforced.diagnostics.findings import Finding
+from tests.diagnostics.checks.defences import Scaled, case_of, model_of
 
 
 class Logged(nn.Module):

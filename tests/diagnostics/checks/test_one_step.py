@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from tests.diagnostics.checks.curves import DROWNED, VALLEY, Curves, grey_case
-from tests.diagnostics.checks.defences import case_of, model_of
 from torch import Tensor, nn
 
 from reinforced.diagnostics.checks.one_step import OneStep
+from tests.diagnostics.checks.curves import DROWNED, VALLEY, Curves, grey_case
+from tests.diagnostics.checks.defences import case_of, model_of
 
 
 def test_a_valley_that_only_one_long_step_crosses_is_a_failed_control() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.diagnostics.checks.defences import Dead, case_of, model_of
 from torch import nn
 
 from reinforced.diagnostics.checks.zero_gradients import ZeroGradients
+from tests.diagnostics.checks.defences import Dead, case_of, model_of
 
 
 @pytest.mark.parametrize("name", ["plain", "smoothed", "pgd", "trades"])

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.typed import Typed, TypedIn
 
 from reinforced.diagnostics.indicators.base import SUMMARY
 from reinforced.diagnostics.indicators.measure import FIGURES
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
+from tests.typed import Typed, TypedIn
 
 
 @pytest.fixture(scope="module")
