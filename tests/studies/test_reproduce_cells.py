@@ -13,7 +13,7 @@ import pytest
 from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.cost import estimate
 from reinforced.studies.reproduce.paper import load_paper
-from reinforced.studies.reproduce.records import NOT_RUN, canonical, record_of, refuse_to_forget
+from reinforced.studies.reproduce.records import NOT_RUN, record_of
 from reinforced.training.run import RunDirectory
 from tests.studies.tiny_study import TINY, cells_of, record_in, run_study, survey
 
@@ -78,26 +78,6 @@ def test_an_evaluation_on_other_images_does_not_count(done: Path, tmp_path: Path
     assert elsewhere.reading("SL", 0, "fgsm@1") is not None
     assert elsewhere.reading("SL", 0, "clean") is None
     assert elsewhere.reading("SL", 0, "transfer") is None
-
-
-def test_a_record_that_knows_more_than_the_runs_is_not_written_over(done: Path, tmp_path: Path) -> None:
-    shutil.copytree(done / "study", tmp_path / "study")
-    before = (tmp_path / "study" / "tiny-cpu.json").read_bytes()
-    with pytest.raises(
-        ReinforcedError, match="measured cells whose runs are not below --runs, the first is SL"
-    ):
-        run_study(tmp_path / "none", tmp_path / "study")
-    assert (tmp_path / "study" / "tiny-cpu.json").read_bytes() == before
-    assert not (tmp_path / "none").exists()
-
-
-def test_a_record_of_other_recipes_gives_way(done: Path, tmp_path: Path) -> None:
-    """Cells whose row was changed in the study file are gone for good, so nothing is lost with them."""
-    record = record_in(done / "study")
-    for row in record["rows"]:
-        row["command"] += " optimizer.lr=1"
-    (tmp_path / "tiny-cpu.json").write_text(canonical(record))
-    refuse_to_forget(tmp_path, record_of(survey(tmp_path / "none"), "tiny"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from reinforced.studies.reproduce.drawings import figure_of
 from reinforced.studies.reproduce.imagewise import over_images, packed, standard_error, unpacked
 from reinforced.studies.reproduce.ledger import answer
 from reinforced.studies.reproduce.page import bare_figures, render, write_page
-from reinforced.studies.reproduce.records import Record, read_records
+from reinforced.studies.reproduce.records import SCHEMA, Record, read_records
 from reinforced.studies.reproduce.spans import difference, span
 from reinforced.studies.reproduce.words import cell_text
 from reinforced.studies.statistics import contrast
@@ -57,7 +57,7 @@ def made() -> Record:
         {"id": name, "title": name, "unit": unit, "command": "", "at": ""} for name, unit in UNITS.items()
     ]
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "study": "made",
         "size": "cpu",
         "question": "Is it?",
@@ -383,5 +383,5 @@ def test_a_damaged_record_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ReinforcedError, match=r"made-cpu\.json: damaged"):
         read_records(tmp_path)
     (tmp_path / "made-cpu.json").write_text('{"schema": 99}')
-    with pytest.raises(ReinforcedError, match="schema 99, this version reads 3; move it away"):
+    with pytest.raises(ReinforcedError, match=f"schema 99, this version reads {SCHEMA}; move it away"):
         read_records(tmp_path)

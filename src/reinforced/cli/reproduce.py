@@ -53,10 +53,14 @@ def reproduce(
 
     from reinforced.studies.reproduce.cost import estimate
     from reinforced.studies.reproduce.execute import execute
+    from reinforced.studies.reproduce.kept import Kept
+    from reinforced.studies.reproduce.records import read_record
     from reinforced.studies.reproduce.survey import Place, Survey
     from reinforced.training.device import resolve_device
 
-    survey = Survey(paper, size, Place(runs, resolve_device(device), data))
+    name = Path(study).stem
+    kept = Kept(read_record(records, name, size))
+    survey = Survey(paper, size, Place(runs, resolve_device(device), data), kept)
     costs = estimate(survey, tables)
     if dry_run:
         jobs = [job for job in survey.jobs(tables) if not survey.done(job)]
@@ -64,7 +68,6 @@ def reproduce(
     _print_costs(costs)
     if dry_run:
         return
-    name = Path(study).stem
     words = ["reinforced", "reproduce", study, "--size", size, *(["--table", *table] if table else [])]
     again = shlex.join([*words, "--runs", str(runs), "--records", str(records)])
     console = Console(stderr=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reinforced.errors import ReinforcedError
-from reinforced.studies.reproduce.measures.base import read_json
+from reinforced.studies.reproduce.measures.base import digest, read_json
 from reinforced.studies.reproduce.survey import Survey
 
 
@@ -36,6 +36,31 @@ def refuse_other_images(survey: Survey, cells: Sequence[Mapping[str, Any]]) -> N
                 f"column {name}: its rows were measured on different images (sha256 differs); was a data set "
                 "replaced? measure again with other --runs"
             )
+
+
+def refuse_other_weights(survey: Survey, cells: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to join what is measured here with what a record kept of a run that has ended otherwise.
+
+    Raises:
+        ReinforcedError: a run here has not the weights that a figure of its row is of.
+    """
+    columns = {column.id: column for _, column in survey.paper.columns(survey.size_name)}
+    for cell in cells:
+        column = columns[cell["column"]]
+        if column.parts:  # these have cells of their own
+            continue
+        for value in cell.get("values", ()):
+            run = survey.run(cell["row"], value["seed"])
+            if run is None or not survey.trained(cell["row"], value["seed"]):
+                continue
+            # A figure of training's own at some epoch goes by the run's last weights.
+            known = {digest(run, which) for which in ("last", column.epoch)} - {None}
+            if known and value["model"] not in known:
+                raise ReinforcedError(
+                    f"{run}: has not the weights that the record's figures of {cell['row']}, seed "
+                    f"{value['seed']}, are of (trained on another kind of machine, or by another version); "
+                    "give other --records, or move the record away to measure everything again"
+                )
 
 
 def refuse_other_training(survey: Survey) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from reinforced.errors import Interrupted, InUse, ReinforcedError
 from reinforced.files import locked
 from reinforced.studies.reproduce.paper import Table
-from reinforced.studies.reproduce.records import record_of, refuse_to_forget, write_record
+from reinforced.studies.reproduce.records import record_of, write_record
 from reinforced.studies.reproduce.survey import Job, Survey
 
 
@@ -38,8 +38,7 @@ def execute(
 ) -> Outcome:
     """Do what is left of some tables, and write the study's record after each job.
 
-    A job that fails does not stop the others. What is done stays done: the same command goes on. A record
-    that knows more than the runs do, as in a new clone, is not written over.
+    A job that fails does not stop the others. What is done stays done: the same command goes on.
 
     Args:
         survey: the study.
@@ -51,12 +50,10 @@ def execute(
 
     Raises:
         Interrupted: a signal; everything done is saved.
-        ReinforcedError: a record that cannot be written, one with cells whose runs are not there, or rows
-            measured on different images.
+        ReinforcedError: a record that cannot be written, or figures that must not be set side by side.
     """
     busy: list[Job] = []
     failed: list[tuple[Job, str]] = []
-    refuse_to_forget(records, record_of(survey, name))
     path = _write(survey, name, records)
     try:
         for job in survey.jobs(tables):

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
 from reinforced.errors import ReinforcedError
 from reinforced.files import write_text
-from reinforced.studies.reproduce.alike import refuse_other_images, refuse_other_training
+from reinforced.studies.reproduce.alike import (
+    refuse_other_images,
+    refuse_other_training,
+    refuse_other_weights,
+)
 from reinforced.studies.reproduce.imagewise import packed
+from reinforced.studies.reproduce.kept import described
 from reinforced.studies.reproduce.measures import Column, Reading
 from reinforced.studies.reproduce.paper import Table
-from reinforced.studies.reproduce.shelf import overrides_of
+from reinforced.studies.reproduce.shelf import training_command
 from reinforced.studies.reproduce.spans import span
 from reinforced.studies.reproduce.survey import Survey
 
-SCHEMA = 3
+SCHEMA = 4
 NOT_RUN = "not run"
 Record = dict[str, Any]
 
 
 def record_of(survey: Survey, name: str) -> Record:
-    """Everything that the page says of a study, from its runs' files."""
+    """Everything that the page says of a study, from its runs' files and from what its last record kept.
+
+    Raises:
+        ReinforcedError: figures of different weights, images or training would be set side by side.
+    """
     paper, size = survey.paper, survey.size
     cells = [
         _cell(survey, label, column)
@@ -32,6 +40,7 @@ def record_of(survey: Survey, name: str) -> Record:
         for column in survey.columns(table)
         for label in paper.labels(table)
     ]
+    refuse_other_weights(survey, cells)
     refuse_other_images(survey, cells)
     refuse_other_training(survey)
     columns = {column.id for _, column in paper.columns(survey.size_name)}
@@ -70,32 +79,14 @@ def write_record(folder: Path, record: Record) -> Path:
     return path
 
 
-def refuse_to_forget(folder: Path, record: Record) -> None:
-    """Keep a record of cells whose runs are elsewhere, as in a new clone, from being written over.
+def read_record(folder: Path, study: str, size: str) -> Record | None:
+    """A study's record; ``None`` where there is none yet.
 
     Raises:
-        ReinforcedError: the one in ``folder`` has measured cells of the same rows and columns that ``record``
-            has not.
+        ReinforcedError: a damaged one, or one of another version.
     """
-    path = folder / f"{record['study']}-{record['size']}.json"
-    if not path.is_file():
-        return
-    old = _read(path)
-    commands = {row["label"]: row["command"] for row in record["rows"]}
-    same = {row["label"] for row in old["rows"] if commands.get(row["label"]) == row["command"]}
-    here = {(cell["row"], cell["column"]): cell["state"] for cell in record["cells"]}
-    lost = [
-        cell
-        for cell in old["cells"]
-        if cell["state"] != NOT_RUN
-        and cell["row"] in same
-        and here.get((cell["row"], cell["column"])) == NOT_RUN
-    ]
-    if lost:
-        raise ReinforcedError(
-            f"{path}: has {len(lost)} measured cells whose runs are not below --runs, the first is "
-            f"{lost[0]['row']}, {lost[0]['column']}; give their --runs, other --records, or move it away"
-        )
+    path = folder / f"{study}-{size}.json"
+    return _read(path) if path.is_file() else None
 
 
 def read_records(folder: Path) -> dict[str, Record]:
@@ -168,39 +159,20 @@ def _interval(cell: Record) -> Record:
 
 def _row(survey: Survey, label: str) -> Record:
     row = survey.settled(label)
-    chosen = None if row is None or row.label == label else row.label
-    base: Record = {"label": label, "seeds": list(survey.seeds(label)), "chosen": chosen, "command": ""}
-    if row is None:
-        return base
-    size = survey.size
-    given = overrides_of(row, survey.size_name, size)
-    words = [
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()
-    ]
-    which = [] if size.recipe == "full" else ["--size", size.recipe]
-    line = shlex.join(["reinforced", "train", row.recipe, *which, *words])
-    return base | {"command": f"{line} --seed SEED --run RUN"}
+    return {
+        "label": label,
+        "seeds": list(survey.seeds(label)),
+        "chosen": None if row is None or row.label == label else row.label,
+        "command": "" if row is None else training_command(row, survey.size_name, survey.size),
+    }
 
 
 def _table(survey: Survey, table: Table) -> Record:
-    size = survey.size
-    columns = []
-    for column in survey.columns(table):
-        images = size.few if column.few else size.images
-        columns.append(
-            {
-                "id": column.id,
-                "title": column.title or column.id,
-                "unit": column.unit,
-                "command": column.command(images, size.test),
-                "at": column.id.partition("@")[2],
-            }
-        )
     return {
         "number": table.number,
         "title": table.title,
         "note": table.note,
         "rows": list(survey.paper.labels(table)),
-        "columns": columns,
+        "columns": [described(column, survey.size) for column in survey.columns(table)],
         "figure": None if table.figure is None else table.figure.model_dump(),
     }

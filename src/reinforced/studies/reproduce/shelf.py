@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ _BESIDE = {"name", "source", "size", "schema_version", "published"}
 def overrides_of(row: Row, size_name: str, size: Size) -> dict[str, Any]:
     """All that a row changes of its recipe, but for the seed."""
     return {**size.overrides, **row.overrides, **row.sizes.get(size_name, {})}
+
+
+def training_command(row: Row, size_name: str, size: Size) -> str:
+    """What trains a row by hand, but for seed and run directory."""
+    words = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in overrides_of(row, size_name, size).items()
+    ]
+    which = [] if size.recipe == "full" else ["--size", size.recipe]
+    line = shlex.join(["reinforced", "train", row.recipe, *which, *words])
+    return f"{line} --seed SEED --run RUN"
 
 
 def recipe_of(row: Row, size_name: str, size: Size, seed: int) -> Recipe:

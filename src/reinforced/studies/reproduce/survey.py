@@ -12,9 +12,10 @@ import torch
 
 from reinforced.errors import InUse, ReinforcedError, did_you_mean
 from reinforced.files import locked
+from reinforced.studies.reproduce.kept import Kept, described
 from reinforced.studies.reproduce.measures import Bench, Column, Reading
 from reinforced.studies.reproduce.paper import Paper, Row, Size, Table
-from reinforced.studies.reproduce.shelf import Shelf, recipe_of
+from reinforced.studies.reproduce.shelf import Shelf, recipe_of, training_command
 from reinforced.training.loop import train
 from reinforced.training.progress import progress_bar
 from reinforced.training.recipe import Recipe
@@ -51,10 +52,14 @@ class Job:
 
 
 class Survey:
-    """What is known of a study; files are read anew each time, for other processes may work on it too."""
+    """What is known of a study; files are read anew each time, for other processes may work on it too.
 
-    def __init__(self, paper: Paper, size_name: str, place: Place) -> None:
+    What its record kept counts for as much as what lies in the runs: nothing of it is done again.
+    """
+
+    def __init__(self, paper: Paper, size_name: str, place: Place, kept: Kept | None = None) -> None:
         self.paper, self.size_name, self.place = paper, size_name, place
+        self._kept = kept or Kept()
         self.size: Size = paper.sizes[size_name]
         self._shelf = Shelf(place.runs)
         self._columns = {column.id: column for _, column in paper.columns(size_name)}
@@ -82,7 +87,8 @@ class Survey:
             found = [self._score(candidate, seed, row.choose.by) for seed in self.seeds(candidate)]
             known = [one for one in found if one is not None]
             if len(known) < len(found):
-                return None
+                chosen = self._kept.choice(label, {one: self._command(one) for one in row.choose.among})
+                return None if chosen is None else self.resolved(chosen)
             scores[candidate] = sum(known) / len(known)
         return self.resolved(max(scores, key=lambda name: scores[name]))
 
@@ -112,8 +118,10 @@ class Survey:
         run = self.run(label, seed)
         return run is not None and RunDirectory(run).summary() is not None
 
-    def bench(self, label: str, seed: int) -> Bench:
-        """Where a trained run is measured."""
+    def bench(
+        self, label: str, seed: int, other: Callable[[str, int, str], Reading | None] | None = None
+    ) -> Bench:
+        """Where a trained run is measured; ``other`` reads its other columns."""
         run = self.run(label, seed)
         assert run is not None
         return Bench(
@@ -125,16 +133,16 @@ class Survey:
             self.place.root,
             sibling=lambda other: self._finished(other, seed),
             neighbour=lambda other: self._finished(other, self._next_seed(other, seed)),
-            other=partial(self.reading, label, seed),
+            other=partial(other or self.reading, label, seed),
         )
 
     def reading(self, label: str, seed: int, column: str) -> Reading | None:
-        """A column's figure of one run, if it has been measured.
+        """A column's figure of one run, if it has been measured: here, or for the record.
 
         Raises:
             ReinforcedError: what was measured has no such figure, or its file is damaged.
         """
-        return self._columns[column].read(self.bench(label, seed)) if self.trained(label, seed) else None
+        return self._here(label, seed, column) or self._remembered(label, seed, self._columns[column])
 
     def known(self, label: str, seed: int, column: str) -> Reading | None:
         """As :meth:`reading`, and ``None`` as well where that fails: the column's own job says why."""
@@ -146,12 +154,13 @@ class Survey:
     def jobs(self, tables: Sequence[Table]) -> Iterator[Job]:
         """What is to be done, in order; each table's first seed first, training before measuring.
 
-        Columns that need their sources' every seed come after all of them.
+        Columns that need their sources' every seed come after all of them. A run that is not here is trained
+        only if something waits for it.
         """
         seen: set[tuple[str, int, str]] = set()
         for table in tables:
             labels, columns = self.paper.labels(table), self._measured(table)
-            trained = self._needed(labels, columns)
+            trained, waited = self._needed(labels, columns), self._waited(labels, columns)
             turns = range(max(len(self.seeds(label)) for label in trained))
             early = (None, *(column for column in columns if not column.all_seeds))
             late = [column for column in columns if column.all_seeds]
@@ -159,9 +168,12 @@ class Survey:
                 for label in trained if column is None else labels:
                     seeds = self.seeds(label)
                     key = (label, turn, "" if column is None else column.id)
-                    if turn < len(seeds) and key not in seen:
+                    if turn >= len(seeds) or key in seen:
+                        continue
+                    one = (label, seeds[turn])
+                    if column is not None or one in waited or self.trained(*one):
                         seen.add(key)
-                        yield Job(table.number, label, seeds[turn], column)
+                        yield Job(table.number, *one, column)
 
     def done(self, job: Job) -> bool:
         """Whether nothing is left of a job; of one that cannot be read there is, and doing it says why."""
@@ -207,6 +219,20 @@ class Survey:
         chosen = [row.choose for row in map(self.paper.row, own) if row.choose is not None]
         return list(dict.fromkeys([*(label for one in chosen for label in one.among), *own]))
 
+    def _waited(self, labels: Sequence[str], columns: Sequence[Column]) -> set[tuple[str, int]]:
+        """The runs, of row and seed, that a figure still to be measured asks for."""
+        found: set[tuple[str, int]] = set()
+        for label, column in product(labels, columns):
+            for seed in self.seeds(label):
+                if self.known(label, seed, column.id) is None:
+                    rows = [label, *column.sources]
+                    chosen = [row.choose for row in map(self.paper.row, rows) if row.choose is not None]
+                    found |= {(row, seed) for row in rows}
+                    among = [one for choose in chosen for one in choose.among]
+                    every = [*among, *(column.sources if column.all_seeds else ())]
+                    found |= {(row, other) for row in every for other in self.seeds(row)}
+        return found
+
     def _measured(self, table: Table) -> list[Column]:
         """The columns of a table, and the parts of those that are made from others."""
         found = {column.id: column for column in self.columns(table)}
@@ -235,3 +261,33 @@ class Survey:
                 f"row {label}: has seed {seeds[0]} alone; a transfer needs the model of another seed"
             )
         return min([one for one in seeds if one > seed] or seeds)
+
+    def _here(self, label: str, seed: int, column: str) -> Reading | None:
+        """What lies in the run, and for a column made from others, in the run alone."""
+        if not self.trained(label, seed):
+            return None
+        return self._columns[column].read(self.bench(label, seed, self._here))
+
+    def _remembered(self, label: str, seed: int, column: Column) -> Reading | None:
+        """What the record kept; a column made from others may join that with what lies in the run."""
+        columns, rows = list(self._made_from(column)), (label, *column.sources)
+        if all(self._kept.trained_by(row, self._command(row)) for row in rows) and self._kept.measures(
+            [described(one, self.size) for one in columns]
+        ):
+            found = self._kept.reading(label, column.id, seed)
+            if found is not None:
+                return found
+        if not column.parts or self.run(label, seed) is None:
+            return None
+        return column.read(self.bench(label, seed))
+
+    def _made_from(self, column: Column) -> Iterator[Column]:
+        """The column, its parts, and theirs."""
+        yield column
+        for part in column.parts:
+            yield from self._made_from(self._columns[part])
+
+    def _command(self, label: str) -> str:
+        """What trains a row by hand; empty where it is not chosen yet."""
+        row = self.settled(label)
+        return "" if row is None else training_command(row, self.size_name, self.size)
