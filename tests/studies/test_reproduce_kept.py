@@ -92,17 +92,36 @@ def test_a_transfer_trains_its_source_of_every_seed(done: Path, tmp_path: Path) 
     ]
 
 
-def test_a_verdict_needs_only_the_row_that_was_chosen(done: Path, tmp_path: Path) -> None:
-    records = changed(done, tmp_path / "study", forgetting(("chosen", "verdict")))
-    left = [one.removeprefix("table 9.3: ") for one in jobs_left(tmp_path / "none", records)]
-    assert "chosen, seed 0: verdict" in left
+def test_a_chosen_row_is_trained_again_without_those_that_it_was_chosen_among(
+    done: Path, tmp_path: Path
+) -> None:
+    records = changed(done, tmp_path / "study", forgetting(("chosen", "validated")))
+    assert jobs_left(tmp_path / "none", records) == [
+        "table 9.3: chosen, seed 0: train",
+        "table 9.3: chosen, seed 0: validated",
+    ]
     assert survey(tmp_path / "none", None, records).settled("chosen") == load_paper(str(TINY)).row("fast")
-    other = changed(done, tmp_path / "other", lambda record: record["rows"][3].update(command="another"))
-    assert survey(tmp_path / "none", None, other).settled("chosen") is None  # slow may be better now
-    assert (
-        cells_of(record_of(survey(tmp_path / "none", None, other), "tiny"))["chosen", "validated"]["state"]
-        == NOT_RUN
-    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("optimizer.lr: 1.0e-5", "optimizer.lr: 2.0e-5"),
+        ("{among: [slow, fast]}", "{among: [slow, fast], by: validation_accuracy}"),
+        ("{among: [slow, fast]}", "{among: [slow, fast, SL]}"),
+        ("optimizer.lr: 1.0e-5}, seeds: {cpu: [0]}", "optimizer.lr: 1.0e-5}, seeds: {cpu: [0, 1]}"),
+    ],
+)
+def test_another_choice_is_made_anew(done: Path, tmp_path: Path, old: str, new: str) -> None:
+    study = tmp_path / "tiny.yaml"
+    assert TINY.read_text().count(old) == 1
+    study.write_text(TINY.read_text().replace(old, new))
+    found = survey(tmp_path / "none", load_paper(str(study)), done / "study")
+    assert found.settled("chosen") is None
+    assert cells_of(record_of(found, "tiny"))["chosen", "validated"]["state"] == NOT_RUN
+    left = jobs_left(tmp_path / "none", done / "study", study)
+    assert "table 9.3: slow, seed 0: train" in left
+    assert "table 9.3: fast, seed 0: train" in left
 
 
 def test_figures_of_other_weights_are_not_joined(done: Path, tmp_path: Path) -> None:

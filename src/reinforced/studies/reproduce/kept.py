@@ -50,10 +50,10 @@ class Kept:
         """Whether the record's row was trained by just this command."""
         return label in self._rows and bool(command) and self._rows[label]["command"] == command
 
-    def choice(self, label: str, commands: Mapping[str, str]) -> str | None:
-        """The row that was chosen for ``label``, if the candidates, with their commands, are the same."""
-        chosen: str | None = self._rows.get(label, {}).get("chosen")
-        return chosen if all(self.trained_by(*one) for one in commands.items()) else None
+    def chosen(self, label: str, choice: Mapping[str, Any] | None) -> str | None:
+        """The row that was taken for ``label``, if it was chosen among the same ones in the same way."""
+        row = self._rows.get(label, {})
+        return row.get("chosen") if choice is not None and row.get("choice") == choice else None
 
     def measures(self, columns: Sequence[Mapping[str, Any]]) -> bool:
         """Whether the record's columns of these names measured the same."""

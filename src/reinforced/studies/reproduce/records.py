@@ -18,7 +18,6 @@ from reinforced.studies.reproduce.imagewise import packed
 from reinforced.studies.reproduce.kept import described
 from reinforced.studies.reproduce.measures import Column, Reading
 from reinforced.studies.reproduce.paper import Table
-from reinforced.studies.reproduce.shelf import training_command
 from reinforced.studies.reproduce.spans import span
 from reinforced.studies.reproduce.survey import Survey
 
@@ -163,7 +162,8 @@ def _row(survey: Survey, label: str) -> Record:
         "label": label,
         "seeds": list(survey.seeds(label)),
         "chosen": None if row is None or row.label == label else row.label,
-        "command": "" if row is None else training_command(row, survey.size_name, survey.size),
+        "choice": survey.choice(label),
+        "command": survey.command(label),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -87,10 +88,23 @@ class Survey:
             found = [self._score(candidate, seed, row.choose.by) for seed in self.seeds(candidate)]
             known = [one for one in found if one is not None]
             if len(known) < len(found):
-                chosen = self._kept.choice(label, {one: self._command(one) for one in row.choose.among})
+                chosen = self._kept.chosen(label, self.choice(label))
                 return None if chosen is None else self.resolved(chosen)
             scores[candidate] = sum(known) / len(known)
         return self.resolved(max(scores, key=lambda name: scores[name]))
+
+    def choice(self, label: str) -> dict[str, Any] | None:
+        """What a row is chosen among and by, with all that decides it; ``None`` of a row with a recipe."""
+        choose = self.paper.row(label).choose
+        if choose is None:
+            return None
+        among = {one: {"command": self.command(one), "seeds": list(self.seeds(one))} for one in choose.among}
+        return {"among": among, "by": choose.by}
+
+    def command(self, label: str) -> str:
+        """What trains a row by hand, but for seed and run directory; empty where it is not chosen yet."""
+        row = self.settled(label)
+        return "" if row is None else training_command(row, self.size_name, self.size)
 
     def settled(self, label: str) -> Row | None:
         """As :meth:`resolved`, and ``None`` as well where that fails: the row's own jobs say why."""
@@ -119,9 +133,9 @@ class Survey:
         return run is not None and RunDirectory(run).summary() is not None
 
     def bench(
-        self, label: str, seed: int, other: Callable[[str, int, str], Reading | None] | None = None
+        self, label: str, seed: int, read: Callable[[str, int, str], Reading | None] | None = None
     ) -> Bench:
-        """Where a trained run is measured; ``other`` reads its other columns."""
+        """Where a trained run is measured; ``read`` reads its other columns."""
         run = self.run(label, seed)
         assert run is not None
         return Bench(
@@ -133,7 +147,7 @@ class Survey:
             self.place.root,
             sibling=lambda other: self._finished(other, seed),
             neighbour=lambda other: self._finished(other, self._next_seed(other, seed)),
-            other=partial(other or self.reading, label, seed),
+            other=partial(read or self.reading, label, seed),
         )
 
     def reading(self, label: str, seed: int, column: str) -> Reading | None:
@@ -201,11 +215,7 @@ class Survey:
             with progress_bar(f"{job.label}, seed {job.seed}") as bar:
                 train(own, run, device=self.place.device, data_root=self.place.root, reporter=bar)
             return
-        needed = [(job.label, job.seed)]
-        for label in job.column.sources:
-            seeds = self.seeds(label) if job.column.all_seeds else (job.seed,)
-            needed += [(label, seed) for seed in seeds]
-        if not all(self.trained(*one) for one in needed):
+        if not all(self.trained(*one) for one in self._asks_for(job.label, job.seed, job.column)):
             raise InUse(f"{job}: a run that it needs is not finished")
         with locked(run / "reproduce.lock", "--runs"):
             reading = partial(self.reading, job.label, job.seed, job.column.id)
@@ -219,19 +229,25 @@ class Survey:
         chosen = [row.choose for row in map(self.paper.row, own) if row.choose is not None]
         return list(dict.fromkeys([*(label for one in chosen for label in one.among), *own]))
 
-    def _waited(self, labels: Sequence[str], columns: Sequence[Column]) -> set[tuple[str, int]]:
-        """The runs, of row and seed, that a figure still to be measured asks for."""
-        found: set[tuple[str, int]] = set()
-        for label, column in product(labels, columns):
-            for seed in self.seeds(label):
-                if self.known(label, seed, column.id) is None:
-                    rows = [label, *column.sources]
-                    chosen = [row.choose for row in map(self.paper.row, rows) if row.choose is not None]
-                    found |= {(row, seed) for row in rows}
-                    among = [one for choose in chosen for one in choose.among]
-                    every = [*among, *(column.sources if column.all_seeds else ())]
-                    found |= {(row, other) for row in every for other in self.seeds(row)}
+    def _asks_for(self, label: str, seed: int, column: Column) -> list[tuple[str, int]]:
+        """The runs, of row and seed, that a figure is measured on."""
+        found = [(label, seed)]
+        for source in column.sources:
+            found += [(source, one) for one in (self.seeds(source) if column.all_seeds else (seed,))]
         return found
+
+    def _waited(self, labels: Sequence[str], columns: Sequence[Column]) -> set[tuple[str, int]]:
+        """The runs that figures still to be measured ask for, and those to choose one of them among."""
+        found = {
+            run
+            for label, column in product(labels, columns)
+            for seed in self.seeds(label)
+            if self.known(label, seed, column.id) is None
+            for run in self._asks_for(label, seed, column)
+        }
+        open_choices = [self.choice(label) or {} for label, _ in found if self.settled(label) is None]
+        among = {one for choice in open_choices for one in choice.get("among", ())}
+        return found | {(one, seed) for one in among for seed in self.seeds(one)}
 
     def _measured(self, table: Table) -> list[Column]:
         """The columns of a table, and the parts of those that are made from others."""
@@ -271,7 +287,7 @@ class Survey:
     def _remembered(self, label: str, seed: int, column: Column) -> Reading | None:
         """What the record kept; a column made from others may join that with what lies in the run."""
         columns, rows = list(self._made_from(column)), (label, *column.sources)
-        if all(self._kept.trained_by(row, self._command(row)) for row in rows) and self._kept.measures(
+        if all(self._kept.trained_by(row, self.command(row)) for row in rows) and self._kept.measures(
             [described(one, self.size) for one in columns]
         ):
             found = self._kept.reading(label, column.id, seed)
@@ -286,8 +302,3 @@ class Survey:
         yield column
         for part in column.parts:
             yield from self._made_from(self._columns[part])
-
-    def _command(self, label: str) -> str:
-        """What trains a row by hand; empty where it is not chosen yet."""
-        row = self.settled(label)
-        return "" if row is None else training_command(row, self.size_name, self.size)
