@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,24 @@ def test_a_figure_of_the_whole_path_or_of_one_step(bench: Bench, statistic: str,
     assert found is not None
     assert found.value == value
     assert found.images == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "statistic", "ends"),
+    [
+        ("path_cosine", "mean", (-1.0, 1.0)),
+        ("path_cosine", "step 2", (-1.0, 1.0)),
+        ("path_cosine", "zeros", (0.0, 1.0)),
+        ("path_norm", "q50", (0.0, math.inf)),
+        ("path_progress", "mean", (-math.inf, math.inf)),
+        ("path_progress", "rising_steps", (0.0, 1.0)),
+        ("batch_variance", "of_mean_direction", (0.0, 2.0)),
+        ("logit_margin", "mean", (-math.inf, math.inf)),
+        ("entropy", "clean right", (0.0, math.inf)),
+    ],
+)
+def test_a_figure_has_natural_ends(name: str, statistic: str, ends: tuple[float, float]) -> None:
+    assert column(statistic).model_copy(update={"name": name}).ends == ends
 
 
 def test_a_step_that_the_path_does_not_have_is_refused(bench: Bench) -> None:

@@ -24,7 +24,14 @@ def test_without_all_its_seeds_and_images_a_cell_is_not_run(done: Path, changes:
     larger = paper.sizes["cpu"].model_copy(update=changes)
     record = record_of(survey(done / "runs", paper.model_copy(update={"sizes": {"cpu": larger}})), "tiny")
     cell = cells_of(record)["SL", "clean"]
-    assert cell == {"row": "SL", "column": "clean", "unit": "share", "least": 0.0, "state": NOT_RUN}
+    assert cell == {
+        "row": "SL",
+        "column": "clean",
+        "unit": "share",
+        "least": 0.0,
+        "most": 1.0,
+        "state": NOT_RUN,
+    }
 
 
 def test_a_run_is_adopted_by_what_it_trained(done: Path, tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ UNITS = {"clean": "share", "robust": "share", "verdict": "text", "margin": "numb
 
 
 def cell(row: str, column: str, *values: float | str, interval: float | None = 0.01) -> dict[str, Any]:
-    base = {"row": row, "column": column, "unit": UNITS[column], "least": 0.0}
+    unit = UNITS[column]
+    least, most = (0.0, 1.0) if unit == "share" else (None, None)
+    base = {"row": row, "column": column, "unit": unit, "least": least, "most": most}
     if not values:
         return base | {"state": "not run"}
     numbers = [value for value in values if not isinstance(value, str)]
@@ -291,6 +293,18 @@ def test_images_that_both_get_right_or_wrong_say_nothing_of_a_difference() -> No
     # Agresti & Min 2005: (b + c + 1 - (b - c)^2 / n) / (n + 2)^2.
     half = 1.96 * (25 + 1 - 25**2 / 500) ** 0.5 / 502
     assert paired == pytest.approx((0.05, 0.05 - half, 0.05 + half), abs=1e-4)
+
+
+def test_no_interval_passes_the_natural_ends() -> None:
+    wide = cell("RL", "margin", 0.1, 0.9)  # a t-interval of two seeds is wider than any cosine
+    free, cosine, length = (
+        span(wide | {"least": least, "most": most})
+        for least, most in ((None, None), (-1.0, 1.0), (0.0, None))
+    )
+    assert free is not None
+    assert free.low < -1 < 1 < free.high
+    assert cosine == (0.5, -1.0, 1.0)
+    assert length == (0.5, 0.0, free.high)
 
 
 def test_a_difference_holds_what_seeds_and_what_images_allow() -> None:

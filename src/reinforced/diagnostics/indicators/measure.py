@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -40,6 +41,24 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "path_progress": (BY_STEP, "rising_steps"),
 }
 """Every indicator by name, and the figures it has beside ``SUMMARY``."""
+RANGES: dict[str, tuple[float, float]] = {
+    "gradient_norm(ce)": (0.0, math.inf),
+    "gradient_norm(margin)": (0.0, math.inf),
+    "gradient_cosine(ce)": (-1.0, 1.0),
+    "local_linearity(ce)": (0.0, math.inf),
+    "logit_scale": (0.0, math.inf),
+    "saturation": (0.0, math.inf),
+    "path_norm": (0.0, math.inf),
+    "path_cosine": (-1.0, 1.0),
+    "path_signs": (0.0, 1.0),
+    "path_variance": (0.0, 2.0),
+    "batch_variance": (0.0, 1.0),
+    "floored": (0.0, 1.0),
+    "certain_in_float32": (0.0, 1.0),
+    "of_mean_direction": (0.0, 2.0),
+    "rising_steps": (0.0, 1.0),
+}
+"""What an indicator, or a figure beside it, lies between by definition; others may be anything."""
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,7 @@ def over_images(cell: Mapping[str, Any], confidence: float = CONFIDENCE) -> tupl
     if error is None:
         return ()
     half = normal_quantile(confidence) * error
-    low, high = cell["mean"] - half, cell["mean"] + half
-    return (max(cell["least"], low), min(1.0, high)) if share else (low, high)
+    return cell["mean"] - half, cell["mean"] + half
 
 
 def paired_error(first: Mapping[str, Any], second: Mapping[str, Any]) -> float | None:

@@ -6,12 +6,11 @@ m true conditions one or other would be violated by chance more often than one a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from reinforced.studies.reproduce.records import NOT_RUN
-from reinforced.studies.reproduce.spans import Span, difference, span
+from reinforced.studies.reproduce.spans import Span, bounds, difference, span
 from reinforced.studies.statistics import CONFIDENCE
 
 Cells = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -44,7 +43,7 @@ def _granted(condition: Mapping[str, Any], cells: Cells) -> bool | None:
     found = evidence(condition, cells)
     if found is None:
         return None
-    least, most = _bounds(condition)
+    least, most = bounds(condition)
     return least <= found.mean <= most
 
 
@@ -54,15 +53,10 @@ def _condition(condition: Mapping[str, Any], cells: Cells, among: int) -> Answer
     surely = evidence(condition, cells, 1 - (1 - CONFIDENCE) / among)
     if found is None or surely is None:
         return "not run"
-    least, most = _bounds(condition)
+    least, most = bounds(condition)
     if least <= found.low and found.high <= most:
         return "holds"
     return "does not hold" if surely.high < least or surely.low > most else "undecided"
-
-
-def _bounds(condition: Mapping[str, Any]) -> tuple[float, float]:
-    least, most = condition["least"], condition["most"]
-    return -math.inf if least is None else least, math.inf if most is None else most
 
 
 def _at(term: Mapping[str, str], cells: Cells) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from reinforced.studies.reproduce.paper import Table
 from reinforced.studies.reproduce.spans import span
 from reinforced.studies.reproduce.survey import Survey
 
-SCHEMA = 4
+SCHEMA = 5
 NOT_RUN = "not run"
 Record = dict[str, Any]
 
@@ -120,7 +120,8 @@ def _cell(survey: Survey, label: str, column: Column) -> Record:
     """A cell; without all its seeds it has no figure at all."""
     seeds = survey.seeds(label)
     known = [one for seed in seeds if (one := survey.known(label, seed, column.id)) is not None]
-    cell: Record = {"row": label, "column": column.id, "unit": column.unit, "least": column.least}
+    least, most = (None if math.isinf(end) else end for end in column.ends)
+    cell: Record = {"row": label, "column": column.id, "unit": column.unit, "least": least, "most": most}
     if len(known) < len(seeds):
         return cell | {"state": NOT_RUN}
     values = [

@@ -49,10 +49,16 @@ def span(cell: Mapping[str, Any], confidence: float = CONFIDENCE) -> Span | None
     values = [value["value"] for value in cell["values"]]
     found = estimate(values, confidence=confidence) if len(set(values)) > 1 else None
     seeds = [] if found is None or found.low is None or found.high is None else [found.low, found.high]
-    # No share lies beyond its ends, whatever a t-interval says.
-    least, most = (cell["least"], 1.0) if cell["unit"] == "share" else (-math.inf, math.inf)
+    # Nothing lies beyond its natural ends, whatever a t-interval says.
+    least, most = bounds(cell)
     ends = [min(max(end, least), most) for end in (*seeds, *over_images(cell, confidence))]
     return _spanned(cell["mean"], ends)
+
+
+def bounds(of: Mapping[str, Any]) -> tuple[float, float]:
+    """``least`` and ``most`` of a cell or a condition; where it has none, infinitely far."""
+    least, most = of["least"], of["most"]
+    return -math.inf if least is None else least, math.inf if most is None else most
 
 
 def _spanned(mean: float, ends: Sequence[float]) -> Span:

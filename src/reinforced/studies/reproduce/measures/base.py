@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -116,9 +117,9 @@ class Column(Component):
         return "share"
 
     @property
-    def least(self) -> float:
-        """The smallest share there can be."""
-        return 0.0
+    def ends(self) -> tuple[float, float]:
+        """What every value lies between, whatever the model and the images; so must its interval."""
+        return (0.0, 1.0) if self.unit == "share" else (-math.inf, math.inf)
 
     @property
     def epoch(self) -> str:

@@ -61,9 +61,9 @@ class Difference(Derived):
         return (self.first, self.second)
 
     @property
-    def least(self) -> float:
+    def ends(self) -> tuple[float, float]:
         """See :class:`Column`."""
-        return -1.0
+        return (-1.0, 1.0)
 
     def combine(self, parts: list[Reading]) -> Reading:
         """See :class:`Derived`; image by image where both are of the same images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 from reinforced.attacks.threat import ThreatModel
 from reinforced.component import setting
 from reinforced.diagnostics.indicators.base import SUMMARY
-from reinforced.diagnostics.indicators.measure import BY_STEP, FIGURES
+from reinforced.diagnostics.indicators.measure import BY_STEP, FIGURES, RANGES
 from reinforced.errors import ReinforcedError, did_you_mean
 from reinforced.evaluation.identity import data_sha256, model_sha256
 from reinforced.evaluation.job import folder_name
@@ -50,6 +51,15 @@ class Indicator(Column):
     def unit(self) -> Unit:
         """See :class:`Column`."""
         return "share" if self.statistic in ("zeros", "floored") else "number"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """See :class:`Column`; a mean or a quantile lies where the values do."""
+        if self.name == "entropy":
+            return 0.0, math.inf
+        own = self.statistic in FIGURES[self.name]
+        known = super().ends
+        return known if self.unit == "share" else RANGES.get(self.statistic if own else self.name, known)
 
     def check(self) -> None:
         """See :class:`Column`."""
