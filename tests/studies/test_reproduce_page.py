@@ -109,6 +109,36 @@ def test_the_readmes_figures_of_the_study_are_the_pages() -> None:
     assert all(figure in page for figure in figures)
 
 
+@pytest.mark.parametrize(
+    ("few", "said"),
+    [
+        ((), "**Table 1. All**"),
+        (("clean", "robust"), "**Table 1. All** On the first 8 test images."),
+        (("robust",), "**Table 1. All** On the first 8 test images: robust."),
+    ],
+)
+def test_a_table_says_which_columns_stand_on_few_images(few: tuple[str, ...], said: str) -> None:
+    record = made()
+    for column in record["tables"][0]["columns"]:
+        if column["id"] in ("clean", "robust"):  # the others come from training, or from others
+            images = record["few"] if column["id"] in few else record["images"]
+            column |= {"command": "evaluate", "definition": {"images": images}}
+    assert Book({"made-cpu": record}, "study").table("made-cpu", "1").splitlines()[0] == said
+
+
+def test_a_difference_of_shares_is_in_points() -> None:
+    lost = cell("RL", "clean", 0.02, 0.04) | {"least": -1.0}
+    assert cell_text(lost, "share") == "+3.0 points [2.0, 4.0]"
+    assert cell_text(lost | {"least": 0.0}, "share") == "3.0 % [2.0, 4.0]"
+    record = made()
+    record["cells"][4] |= {"least": -1.0, "mean": 0.03, "low": 0.02, "high": 0.04}
+    record["claims"] = [
+        {"claim": "Little is lost.", "source": "us", "given": [], "note": ""}
+        | {"conditions": [condition("RL", "clean", most=0.05)]}
+    ]
+    assert "(asked: at most +5.0 points)" in Book({"made-cpu": record}, "study").ledger("made-cpu")
+
+
 def test_every_drawing_that_the_page_names_is_there() -> None:
     named = re.findall(r"!\[.*?\]\((.*?)\)", (DOCS / "study.md").read_text())
     assert [name for name in named if not (DOCS / name).is_file()] == []

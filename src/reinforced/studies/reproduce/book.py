@@ -10,7 +10,7 @@ from reinforced.studies.reproduce.drawings import figure_of
 from reinforced.studies.reproduce.ledger import answer, evidence
 from reinforced.studies.reproduce.records import NOT_RUN, Record
 from reinforced.studies.reproduce.spans import difference
-from reinforced.studies.reproduce.words import cell_text, figure, span_text
+from reinforced.studies.reproduce.words import cell_text, figure, is_difference, span_text
 
 CALLS = ("has", "cell", "value", "difference", "published", "study", "table", "ledger", "drawing")
 
@@ -68,7 +68,7 @@ class Book:
             record["question"],
             "",
             f"Size `{record['size']}`: seeds {seeds}; the first {record['images']} test images, "
-            f"{record['few']} where it is said. {record['note']}".rstrip(),
+            f"{record['few']} where a table says so. {record['note']}".rstrip(),
         ]
         if record["assumed"]:
             lines += ["", "Assumed:", "", *(f"- {one}" for one in record["assumed"])]
@@ -87,7 +87,9 @@ class Book:
             for label in table["rows"]
         ]
         lines = [
-            f"**Table {number}. {table['title']}** {table['note']}".rstrip(),
+            " ".join(
+                filter(None, [f"**Table {number}. {table['title']}**", table["note"], self._few(name, table)])
+            ),
             "",
             *_markdown(heads, rows),
         ]
@@ -139,9 +141,10 @@ class Book:
             second = [minus["row"]] if minus["row"] != first["row"] else []
             second += [self._title(name, minus["column"])] if minus["column"] != first["column"] else []
             said += f", minus {', '.join(second)}"
-        text = span_text(evidence(condition, cells), unit, signed=minus is not None)
+        signed = minus is not None or is_difference(self._cell(name, first["row"], first["column"]))
+        text = span_text(evidence(condition, cells), unit, signed=signed)
         bounds = [
-            f"{word} {figure(condition[word], unit, signed=minus is not None)}"
+            f"{word} {figure(condition[word], unit, signed=signed)}"
             for word in ("least", "most")
             if condition[word] is not None
         ]
@@ -161,6 +164,14 @@ class Book:
             if row in table["rows"] and column in ids
         ]
         return "; ".join(dict.fromkeys(one["source"] for one in found))
+
+    def _few(self, name: str, table: Mapping[str, Any]) -> str:
+        """Which columns stand on fewer images than the study's others."""
+        record = self._records[name]
+        measured = [one for one in table["columns"] if one["command"]]
+        few = [one["title"] for one in measured if one["definition"]["images"] < record["images"]]
+        which = "" if len(few) == len(measured) else f": {', '.join(few)}"
+        return f"On the first {record['few']} test images{which}." if few else ""
 
     def _label(self, name: str, label: str) -> str:
         record = self._records[name]

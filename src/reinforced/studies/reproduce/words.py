@@ -26,6 +26,11 @@ def interval(low: float, high: float, unit: str) -> str:
     return f"[{', '.join(ends)}]"
 
 
+def is_difference(cell: Mapping[str, Any]) -> bool:
+    """Of two shares: it can be below zero, and is in points."""
+    return bool(cell["unit"] == "share" and cell["least"] < 0)
+
+
 def cell_text(cell: Mapping[str, Any], unit: str) -> str:
     """A cell's mean with its interval, the words of its seeds and of how many, or ``not run``."""
     if cell["state"] == NOT_RUN:
@@ -34,7 +39,7 @@ def cell_text(cell: Mapping[str, Any], unit: str) -> str:
         # A figure can be undefined on some seeds alone: the others' numbers are no mean of all.
         words = Counter(one["value"] for one in cell["values"] if isinstance(one["value"], str))
         return ", ".join(f"{word} ({count} of {len(cell['values'])})" for word, count in words.items())
-    text = figure(cell["mean"], unit)
+    text = figure(cell["mean"], unit, signed=is_difference(cell))
     return text if cell["low"] is None else f"{text} {interval(cell['low'], cell['high'], unit)}"
 
 
