@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from reinforced.errors import InUse, ReinforcedError
+from reinforced.files import locked
 from reinforced.studies.reproduce.imagewise import unpacked
 from reinforced.studies.reproduce.measures.base import digest
 from reinforced.studies.reproduce.paper import load_paper
@@ -102,6 +104,32 @@ def test_killed_and_resumed_it_gives_the_same_records(done: Path, tmp_path: Path
     of_table = [(row, name) for row in ("SL", "RL") for name in ("fgsm@1", "fgsm@2", "peak", "clean")]
     assert {key: resumed[key] for key in of_table} == {key: whole[key] for key in of_table}
     assert resumed["SL", "released"]["state"] == NOT_RUN  # of a table that was not asked for
+
+
+def test_what_another_process_was_at_is_looked_at_again(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    for file in (tmp_path / "runs").glob("reproduce/*/measurements/test-*.json"):
+        file.unlink()
+    run = survey(tmp_path / "runs").run("SL", 0)
+    assert run is not None
+    told: list[str] = []
+    other = ExitStack()
+    other.enter_context(locked(run / "reproduce.lock", "--runs"))
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if text == "table 9.1: RL, seed 0: clean":
+            other.close()
+
+    with other:
+        assert run_study(tmp_path / "runs", tmp_path / "study", "9.1", told=tell).busy == ()
+    assert told.count("table 9.1: SL, seed 0: clean") == 2
+    assert cells_of(record_in(tmp_path / "study"))["SL", "clean"]["state"] == "measured"
+    with locked(run / "reproduce.lock", "--runs"):
+        for file in run.glob("measurements/test-*.json"):
+            file.unlink()
+        (job,) = run_study(tmp_path / "runs", tmp_path / "none", "9.1").busy
+    assert (job.label, job.seed) == ("SL", 0)
 
 
 def test_ctrl_c_says_how_to_go_on(done: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def execute(
 ) -> Outcome:
     """Do what is left of some tables, and write the study's record after each job.
 
-    A job that fails does not stop the others. What is done stays done: the same command goes on.
+    A job that fails does not stop the others, nor does one that another process is at: it is looked at again
+    after them. What is done stays done: the same command goes on.
 
     Args:
         survey: the study.
@@ -52,25 +53,30 @@ def execute(
         Interrupted: a signal; everything done is saved.
         ReinforcedError: a record that cannot be written, or figures that must not be set side by side.
     """
-    busy: list[Job] = []
+    left = list(survey.jobs(tables))
     failed: list[tuple[Job, str]] = []
     path = _write(survey, name, records)
     try:
-        for job in survey.jobs(tables):
-            try:
-                if survey.done(job):
+        while True:
+            busy: list[Job] = []
+            for job in left:
+                try:
+                    if survey.done(job):
+                        continue
+                    told(str(job))
+                    survey.do(job, lambda what, job=job: told(f"{job}: {what}"))  # type: ignore[misc]
+                except InUse:
+                    busy.append(job)
                     continue
-                told(str(job))
-                survey.do(job, lambda what, job=job: told(f"{job}: {what}"))  # type: ignore[misc]
-            except InUse:
-                busy.append(job)
-                continue
-            except Interrupted:
-                raise
-            except ReinforcedError as error:
-                failed.append((job, str(error)))
-                continue
-            path = _write(survey, name, records)
+                except Interrupted:
+                    raise
+                except ReinforcedError as error:
+                    failed.append((job, str(error)))
+                    continue
+                path = _write(survey, name, records)
+            if len(busy) in (0, len(left)):  # all done, or none of what is left has become free
+                break
+            left = busy
     except (Interrupted, KeyboardInterrupt) as stopped:
         code = stopped.exit_code if isinstance(stopped, Interrupted) else 130
         raise Interrupted(f"stopped; everything done is saved: go on with `{again}`", code) from None
