@@ -76,7 +76,7 @@ def conclude_released(job: Job, clean: Tensor, crashes: Crashes) -> list[Claim]:
 
 
 def stalled(folder: Path, claim: Mapping[str, Any]) -> Tensor:
-    """Of a finished evaluation's images (N,), those left right on which the procedure never moved.
+    """Of a finished evaluation's images (N,), those left right on which the procedure stalled.
 
     Args:
         folder: the evaluation's.

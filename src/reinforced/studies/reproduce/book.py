@@ -31,16 +31,14 @@ class Book:
 
     def cell(self, name: str, row: str, column: str) -> str:
         """Mean and interval."""
-        return (
-            cell_text(self._cell(name, row, column), self._unit(name, column)) if self.has(name) else NOT_RUN
-        )
+        return cell_text(self._cell(name, row, column)) if self.has(name) else NOT_RUN
 
     def value(self, name: str, row: str, column: str) -> str:
         """The mean alone."""
         if not self.has(name):
             return NOT_RUN
         found, unit = self._cell(name, row, column), self._unit(name, column)
-        return cell_text(found, unit) if found.get("mean") is None else figure(found["mean"], unit)
+        return cell_text(found) if found.get("mean") is None else figure(found["mean"], unit)
 
     def difference(self, name: str, row: str, other: str, column: str, second: str = "") -> str:
         """One row minus another, in a column or in two."""
@@ -152,7 +150,7 @@ class Book:
         return f"{said}: {text} (asked: {asked})"
 
     def _entry(self, name: str, label: str, column: Mapping[str, Any]) -> str:
-        text = cell_text(self._cell(name, label, column["id"]), column["unit"])
+        text = cell_text(self._cell(name, label, column["id"]))
         paper = self._published(name).get((label, column["id"]))
         return text if paper is None else f"{text} ({paper['percent']:g} %)"
 

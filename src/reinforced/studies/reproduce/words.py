@@ -31,7 +31,7 @@ def is_difference(cell: Mapping[str, Any]) -> bool:
     return bool(cell["unit"] == "share" and cell["least"] < 0)
 
 
-def cell_text(cell: Mapping[str, Any], unit: str) -> str:
+def cell_text(cell: Mapping[str, Any]) -> str:
     """A cell's mean with its interval, the words of its seeds and of how many, or ``not run``."""
     if cell["state"] == NOT_RUN:
         return NOT_RUN
@@ -39,8 +39,8 @@ def cell_text(cell: Mapping[str, Any], unit: str) -> str:
         # A figure can be undefined on some seeds alone: the others' numbers are no mean of all.
         words = Counter(one["value"] for one in cell["values"] if isinstance(one["value"], str))
         return ", ".join(f"{word} ({count} of {len(cell['values'])})" for word, count in words.items())
-    text = figure(cell["mean"], unit, signed=is_difference(cell))
-    return text if cell["low"] is None else f"{text} {interval(cell['low'], cell['high'], unit)}"
+    text = figure(cell["mean"], cell["unit"], signed=is_difference(cell))
+    return text if cell["low"] is None else f"{text} {interval(cell['low'], cell['high'], cell['unit'])}"
 
 
 def span_text(span: Span | None, unit: str, *, signed: bool = True) -> str:
