@@ -22,9 +22,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from common import bar, machine, parse, spread, take_turns
+from reinforced.allocator import keep_freed_memory
 from reinforced.models import build
 from reinforced.streams import Stream
-from reinforced.training.device import keep_freed_memory, resolve_device, resolve_precision
+from reinforced.training.device import resolve_device, resolve_precision
 from reinforced.training.recipe import Phase
 from reinforced.training.step import Stepper, trainee_of
 from training_step import as_released, quiet

@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reinforced.allocator import keep_freed_memory
 from reinforced.attacks.base import CHUNK, Attack, AttackSettings, run_attack
+from reinforced.attacks.seal import device_of
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Chunk, from_result, load_chunk, save_chunk
@@ -88,6 +90,8 @@ def evaluate(
         raise ReinforcedError(f"shard {shard[0]}/{shard[1]}: write i/n with i from 1 to n")
     sealed, released = choose_attacks(attacks, threat)
     checked = preflight(model, images, labels, [*sealed, *released])
+    if device_of(model).type == "cpu":
+        keep_freed_memory()
     if released and checked.randomised:
         raise ReinforcedError(
             f"attack {released[0].name}: predicts once, which proves nothing on a randomised model: omit it"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 import torch
 
 from reinforced.errors import ReinforcedError
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -51,16 +48,3 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
     # 1.8 (cnn6) and 1.7 to 1.9 times (alicnn) float32's rate.
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if device.type == "cpu" and fast else "float32"
-
-
-def keep_freed_memory() -> None:
-    """Let this process reuse freed memory instead of handing large blocks back; glibc only, else nothing.
-
-    glibc maps every block above 32 MiB afresh and unmaps it when freed, so each activation of each step
-    pays for page faults: a quarter of the time of an alicnn step at batch 256 (benchmarks/training_step.py).
-    The process then keeps the most memory it ever needed until it ends.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)

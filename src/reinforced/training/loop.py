@@ -14,11 +14,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from reinforced.allocator import keep_freed_memory
 from reinforced.data import Dataset, augment, load, place, to_float
 from reinforced.errors import Interrupted, ReinforcedError
 from reinforced.models import build
 from reinforced.streams import Stream
-from reinforced.training.device import keep_freed_memory, resolve_precision
+from reinforced.training.device import resolve_precision
 from reinforced.training.environment import environment
 from reinforced.training.epoch_end import Books
 from reinforced.training.flops import CountFlops

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from reinforced.allocator import keep_freed_memory
 from reinforced.attacks.losses import Loss, attack_loss
 from reinforced.attacks.seal import Meter, device_of
 from reinforced.diagnostics.indicators.base import batches
 from reinforced.diagnostics.indicators.plane import Plane
-from reinforced.training.device import keep_freed_memory
 
 CPU_BATCH = 64
 """Points at a time on a CPU, where more gains nothing (benchmarks/landscape.py)."""
