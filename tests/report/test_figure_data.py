@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,5 +105,7 @@ def test_a_figure_says_what_there_is_to_choose_and_what_has_a_colour() -> None:
     line = Line("m", 2, (column([1]), column([2])), column([1]), dash="dot")
     drawn = figure(Lines("p", (Axis("epoch"), Axis("passes")), Axis("y"), (line, line)))
     assert drawn.choices == ("epoch", "passes")
-    assert list(drawn.legend) == [("m", 2, "dot")]
+    assert drawn.legend == {("m", 2, "dot"): False}
+    marked = replace(line, markers=True)  # beside a line of its own that has none, such as an interval's
+    assert figure(Lines("p", (Axis("epoch"),), Axis("y"), (marked, line))).legend == {("m", 2, "dot"): True}
     assert figure(Lines("p", (Axis("epoch"),), Axis("y"), ())).choices == ()

@@ -211,3 +211,13 @@ def test_a_file_for_each_axis_and_the_same_bytes_each_time(tmp_path: Path) -> No
     assert [file.name for file in first] == [f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")]
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in again]
     assert {file.name for file in (tmp_path / "one").iterdir()} == {file.name for file in first}
+
+
+def test_the_legend_of_a_paper_shows_the_markers_of_its_curves() -> None:
+    at = column([1, 2])
+    lines = tuple(Line(name, slot, (at,), at, markers=slot > 0) for slot, name in enumerate("abc"))
+    panel = Lines("p", (Axis("x"),), Axis("y"), lines)
+    canvas = draw(Figure("k", "t", "c", "a", (panel,)))
+    shown = [handle.get_marker() for handle in canvas.legends[0].legend_handles]
+    assert shown == [line.get_marker() for line in canvas.axes[0].lines]
+    assert len(set(shown)) == 3

@@ -313,16 +313,18 @@ class Figure:
         return tuple(axis.label for axis in several[0]) if several else ()
 
     @property
-    def legend(self) -> dict[tuple[str, int | None, Dash], None]:
-        """(name, slot, dash) of all that has a colour, in the order drawn."""
-        found: dict[tuple[str, int | None, Dash], None] = {}
+    def legend(self) -> dict[tuple[str, int | None, Dash], bool]:
+        """(name, slot, dash) of all that has a colour, in the order drawn, and whether it has markers."""
+        found: dict[tuple[str, int | None, Dash], bool] = {}
         for panel in self.panels:
             if isinstance(panel, Lines):
-                found.update(dict.fromkeys((line.name, line.slot, line.dash) for line in panel.lines))
+                for line in panel.lines:
+                    key = (line.name, line.slot, line.dash)
+                    found[key] = found.get(key, False) or line.markers
             elif isinstance(panel, Bars):
-                found.update(dict.fromkeys((bar.name, bar.slot, "solid") for bar in panel.bars))
+                found.update({(bar.name, bar.slot, "solid"): False for bar in panel.bars})
             elif isinstance(panel, Boxes):
-                found.update(dict.fromkeys((box.name, box.slot, "solid") for box in panel.boxes))
+                found.update({(box.name, box.slot, "solid"): False for box in panel.boxes})
         return found
 
     def tables(self) -> tuple[Table, ...]:

@@ -255,14 +255,22 @@ def _regions(axes: Axes, panel: Regions) -> None:
 def _legend(canvas: Canvas, figure: Figure, width: float) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415 - slow to import
 
-    entries = list(figure.legend)
+    entries = figure.legend
     if not entries:
         return
     curves = any(isinstance(panel, Lines) for panel in figure.panels)
     style = {"linewidth": 1.6} if curves else {"linewidth": 5}
     handles = [
-        Line2D([], [], color=palette.colour(slot), linestyle=_dash(dash), label=short(name, 32), **style)
-        for name, slot, dash in entries
+        Line2D(
+            [],
+            [],
+            color=palette.colour(slot),
+            linestyle=_dash(dash),
+            marker=palette.marker(slot)[1] if markers else "",
+            label=short(name, 32),
+            **style,
+        )
+        for (name, slot, dash), markers in entries.items()
     ]
     longest = max(min(len(name), 32) for name, _, _ in entries) * LETTER + 0.85
     fitting = max(1, min(len(entries), int(width / longest)))
