@@ -217,7 +217,7 @@ def test_the_legend_of_a_paper_shows_the_markers_of_its_curves() -> None:
     at = column([1, 2])
     lines = tuple(Line(name, slot, (at,), at, markers=slot > 0) for slot, name in enumerate("abc"))
     panel = Lines("p", (Axis("x"),), Axis("y"), lines)
-    canvas = draw(Figure("k", "t", "c", "a", (panel,)))
+    canvas: Any = draw(Figure("k", "t", "c", "a", (panel,)))
     shown = [handle.get_marker() for handle in canvas.legends[0].legend_handles]
     assert shown == [line.get_marker() for line in canvas.axes[0].lines]
     assert len(set(shown)) == 3
