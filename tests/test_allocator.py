@@ -13,7 +13,7 @@ import resource, torch
 def faults():
     start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        torch.ones(2**24)  # 64 MiB: 16,384 pages of 4 KiB
+        torch.ones(2**24)  # 64 MiB: 16,384 pages of 4 KiB, or 32 of 2 MiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
 faults()
 print(faults())
@@ -22,6 +22,7 @@ EVALUATE = """
 from reinforced.attacks.threat import ThreatModel
 from reinforced.evaluation.evaluate import evaluate
 from reinforced.models import build
+torch.manual_seed(0)
 images, labels = torch.rand(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64)
 model = build("tiny", shape=(3, 8, 8), classes=2).eval()
 evaluate(model, images, labels, ThreatModel("linf", 0.1), attacks=["fgsm"])
@@ -38,7 +39,7 @@ def faults(before: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc's allocator")
 def test_a_block_is_mapped_once() -> None:
-    assert faults("") > 1000  # else there is nothing to spare
+    assert faults("") > 200  # else there is nothing to spare; pages may be of 2 MiB
     assert faults("from reinforced.allocator import keep_freed_memory; keep_freed_memory()") < 100
 
 
