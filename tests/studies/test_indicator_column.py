@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,10 @@ from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.measures import Bench, indicator
 from reinforced.studies.reproduce.measures.indicator import Indicator
 
+ENTROPY = [
+    {"images": "clean", "prediction": "right", "mean": 0.2},
+    {"images": "adversarial", "prediction": "wrong", "mean": 3.0},
+]
 COSINE = {"mean": 0.4, "zeros": 0.1, "by_step": [0.9, 0.2, None]}
 
 
@@ -24,7 +29,15 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     folder = tmp_path / "measurements" / "indicators-l2-1-4-4"
     folder.mkdir(parents=True)
     (folder / "about.json").write_text(json.dumps({"model": "weights", "data": "images"}))
-    (folder / "l2-1.json").write_text(json.dumps({"indicators": {"path_cosine": COSINE}, "entropy": []}))
+    values = np.array([[0.8, 1.0, 0.9, 0.9], [0.1, 0.3, 0.2, 0.2], [np.nan] * 4])
+    right = np.array([[True, True, False, False], [True, False, False, False]])
+    np.savez(
+        folder / "l2-1.npz",
+        path_cosine=values,
+        entropy=np.array([[0.1, 0.3, 1, 2], [1, 2, 3, 4]]),
+        right=right,
+    )
+    (folder / "l2-1.json").write_text(json.dumps({"indicators": {"path_cosine": COSINE}, "entropy": ENTROPY}))
     nothing: Any = lambda *_: None  # noqa: E731
     return Bench(tmp_path, 8, 4, None, torch.device("cpu"), None, nothing, nothing, nothing)
 
@@ -49,6 +62,23 @@ def test_a_figure_of_the_whole_path_or_of_one_step(bench: Bench, statistic: str,
     assert found is not None
     assert found.value == value
     assert found.images == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "statistic", "error"),
+    [
+        ("path_cosine", "step 1", np.std([0.8, 1.0, 0.9, 0.9], ddof=1) / 2),
+        ("path_cosine", "zeros", None),  # a share, whose error follows from it
+        ("entropy", "clean right", 0.1),
+        ("entropy", "adversarial wrong", 1 / np.sqrt(3)),
+    ],
+)
+def test_it_says_what_other_images_would_allow(
+    bench: Bench, name: str, statistic: str, error: float | None
+) -> None:
+    found = column(statistic).model_copy(update={"name": name}).read(bench)
+    assert found is not None
+    assert found.error == (None if error is None else pytest.approx(error))
 
 
 @pytest.mark.parametrize(

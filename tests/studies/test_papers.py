@@ -292,6 +292,12 @@ tables:
             "rows: [SL], figure: {x: clean, y: clean, curves: {all: [RL]}}, columns: [",
             "table 1: curve all: no row 'RL'; did you mean 'SL'?",
         ),
+        (
+            "tables:",
+            "claims: [{claim: So., source: us, conditions: "
+            "[{cell: {row: SL, column: clean}, least: 0, seeds: [7]}]}]\ntables:",
+            "claims: size cpu: row SL has no seed 7",
+        ),
         ("tables:", "claims: [{claim: So., source: us}]\ntables:", "say in note why it is not testable"),
     ],
 )

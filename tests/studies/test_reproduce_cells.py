@@ -12,6 +12,7 @@ import pytest
 
 from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.cost import estimate
+from reinforced.studies.reproduce.imagewise import unpacked
 from reinforced.studies.reproduce.paper import load_paper
 from reinforced.studies.reproduce.records import NOT_RUN, record_of
 from reinforced.training.run import RunDirectory
@@ -69,6 +70,17 @@ def test_an_evaluation_of_other_weights_or_with_a_failed_check_does_not_count(
     assert found.reading("SL", 0, "fgsm@1") is None
     shutil.copyfile(run / "checkpoints/epoch-0001.safetensors", run / "checkpoints/last.safetensors")
     assert found.reading("SL", 0, "clean") is None
+
+
+def test_a_subset_is_of_the_first_images_and_paired_with_its_like(done: Path) -> None:
+    cells = cells_of(record_in(done / "study"))
+    clean, few, margin = (cells["RL", name] for name in ("clean", "clean-few", "margin"))
+    assert few["images"] == margin["images"] == 8
+    for whole, part, like in zip(clean["values"], few["values"], margin["values"], strict=True):
+        first = unpacked(whole, 40)
+        assert first is not None
+        assert part["value"] == pytest.approx(first[:8].mean())
+        assert (part["data"], part["model"]) == (like["data"], like["model"])
 
 
 def test_an_evaluation_on_other_images_does_not_count(done: Path, tmp_path: Path) -> None:

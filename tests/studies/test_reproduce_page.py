@@ -123,7 +123,8 @@ def test_a_table_says_which_columns_stand_on_few_images(few: tuple[str, ...], sa
         if column["id"] in ("clean", "robust"):  # the others come from training, or from others
             images = record["few"] if column["id"] in few else record["images"]
             column |= {"command": "evaluate", "definition": {"images": images}}
-    assert Book({"made-cpu": record}, "study").table("made-cpu", "1").splitlines()[0] == said
+    alone = " The intervals of margin are over seeds alone."
+    assert Book({"made-cpu": record}, "study").table("made-cpu", "1").splitlines()[0] == said + alone
 
 
 def test_a_difference_of_shares_is_in_points() -> None:
@@ -288,6 +289,27 @@ def test_one_of_many_conditions_is_refuted_less_easily() -> None:
     assert answer({"given": [], "conditions": [condition("RL", "robust", least=0.5), *held]}, cells) == (
         "does not hold"
     )
+
+
+def test_a_claim_may_ask_of_new_seeds_alone() -> None:
+    cells = {("RL", "clean"): cell("RL", "clean", 0.9, 0.9, 0.5, 0.51)}
+    claim = condition("RL", "clean", least=0.6)
+    assert answer({"given": [], "conditions": [claim]}, cells) == "undecided"
+    assert answer({"given": [], "conditions": [claim | {"seeds": [2, 3]}]}, cells) == "does not hold"
+    record = made() | {"claims": [said_of(condition("RL", "margin", "SL", least=5.0) | {"seeds": [0, 2]})]}
+    assert "minus SL, seeds 0, 2 alone: +10" in Book({"made-cpu": record}, "").ledger("made-cpu")
+
+
+def test_a_table_says_which_intervals_are_over_seeds_alone() -> None:
+    record = made()
+    assert "The intervals of margin are over seeds alone." in Book({"made-cpu": record}, "").table(
+        "made-cpu", "1"
+    )
+    for one in record["cells"]:
+        if one["column"] == "margin":
+            for value in one["values"]:
+                value["error"] = 0.1
+    assert "over seeds alone" not in Book({"made-cpu": record}, "").table("made-cpu", "1")
 
 
 def test_a_difference_of_single_seeds_decides_nothing() -> None:

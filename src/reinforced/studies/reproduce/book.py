@@ -7,6 +7,7 @@ from typing import Any
 
 from reinforced.errors import ReinforcedError, did_you_mean
 from reinforced.studies.reproduce.drawings import figure_of
+from reinforced.studies.reproduce.imagewise import over_images
 from reinforced.studies.reproduce.ledger import answer, evidence
 from reinforced.studies.reproduce.records import NOT_RUN, Record
 from reinforced.studies.reproduce.spans import difference
@@ -86,7 +87,15 @@ class Book:
         ]
         lines = [
             " ".join(
-                filter(None, [f"**Table {number}. {table['title']}**", table["note"], self._few(name, table)])
+                filter(
+                    None,
+                    [
+                        f"**Table {number}. {table['title']}**",
+                        table["note"],
+                        self._few(name, table),
+                        self._seeds_alone(name, table),
+                    ],
+                )
             ),
             "",
             *_markdown(heads, rows),
@@ -139,6 +148,8 @@ class Book:
             second = [minus["row"]] if minus["row"] != first["row"] else []
             second += [self._title(name, minus["column"])] if minus["column"] != first["column"] else []
             said += f", minus {', '.join(second)}"
+        if condition.get("seeds"):  # records of an earlier version have none
+            said += f", seeds {', '.join(map(str, condition['seeds']))} alone"
         signed = minus is not None or is_difference(self._cell(name, first["row"], first["column"]))
         text = span_text(evidence(condition, cells), unit, signed=signed)
         bounds = [
@@ -170,6 +181,18 @@ class Book:
         few = [one["title"] for one in measured if one["definition"]["images"] < record["images"]]
         which = "" if len(few) == len(measured) else f": {', '.join(few)}"
         return f"On the first {record['few']} test images{which}." if few else ""
+
+    def _seeds_alone(self, name: str, table: Mapping[str, Any]) -> str:
+        """Which columns have intervals that other images would widen by nobody knows how much."""
+        found = [
+            column["title"]
+            for column in table["columns"]
+            for cell in [self._cell(name, label, column["id"]) for label in table["rows"]]
+            if cell.get("low") is not None and not over_images(cell)
+        ]
+        titles = list(dict.fromkeys(found))
+        which = "" if len(titles) == len(table["columns"]) else f" of {'; '.join(titles)}"
+        return f"The intervals{which} are over seeds alone." if titles else ""
 
     def _label(self, name: str, label: str) -> str:
         record = self._records[name]

@@ -6,6 +6,7 @@ m true conditions one or other would be violated by chance more often than one a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -33,10 +34,12 @@ def answer(claim: Mapping[str, Any], cells: Cells) -> Answer:
 
 def evidence(condition: Mapping[str, Any], cells: Cells, confidence: float = CONFIDENCE) -> Span | None:
     """The figure that a condition is about."""
-    first = _at(condition["cell"], cells)
-    if condition["minus"] is None:
-        return span(first, confidence)
-    return difference(first, _at(condition["minus"], cells), confidence)
+    first, *second = (
+        _of_seeds(_at(term, cells), condition.get("seeds", ()))
+        for term in (condition["cell"], condition["minus"])
+        if term is not None
+    )
+    return difference(first, second[0], confidence) if second else span(first, confidence)
 
 
 def _granted(condition: Mapping[str, Any], cells: Cells) -> bool | None:
@@ -57,6 +60,14 @@ def _condition(condition: Mapping[str, Any], cells: Cells, among: int) -> Answer
     if least <= found.low and found.high <= most:
         return "holds"
     return "does not hold" if surely.high < least or surely.low > most else "undecided"
+
+
+def _of_seeds(cell: Mapping[str, Any], seeds: Sequence[int]) -> Mapping[str, Any]:
+    """A cell with these seeds alone, if any are named."""
+    if not seeds or cell.get("mean") is None:
+        return cell
+    values = [value for value in cell["values"] if value["seed"] in seeds]
+    return {**cell, "values": values, "mean": math.fsum(value["value"] for value in values) / len(values)}
 
 
 def _at(term: Mapping[str, str], cells: Cells) -> Mapping[str, Any]:

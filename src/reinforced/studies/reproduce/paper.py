@@ -110,6 +110,9 @@ class Condition(Component):
     minus: Term | None = None
     least: float | None = None
     most: float | None = None
+    seeds: tuple[int, ...] = setting(
+        (), "these alone, of a claim that the others have suggested; all if left out"
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> Condition:
@@ -167,9 +170,8 @@ class Paper(Component):
             (label, f"row {row.label}") for row in self.rows if row.choose for label in row.choose.among
         ]
         named += [(one.row, "published") for one in self.published]
-        terms = [
-            term for claim in self.claims for one in (*claim.given, *claim.conditions) for term in one.terms
-        ]
+        conditions = [one for claim in self.claims for one in (*claim.given, *claim.conditions)]
+        terms = [term for one in conditions for term in one.terms]
         named += [(term.row, "claims") for term in terms]
         columns = [(one.column, "published") for one in self.published]
         columns += [(term.column, "claims") for term in terms]
@@ -185,7 +187,16 @@ class Paper(Component):
             _known([label], labels, f"{where}: no row")
         for name, where in columns:
             _known([name], sorted(ids), f"{where}: no column")
+        each = [(one, term.row, name) for one in conditions for term in one.terms for name in self.sizes]
+        for one, label, name in each:
+            absent = set(one.seeds) - set(self.seeds(label, name))
+            if absent:
+                raise ValueError(f"claims: size {name}: row {label} has no seed {min(absent)}")
         return self
+
+    def seeds(self, label: str, size: str) -> tuple[int, ...]:
+        """The seeds that a row is asked for with."""
+        return self.row(label).seeds.get(size, self.sizes[size].seeds)
 
     def row(self, label: str) -> Row:
         """By its label."""

@@ -68,7 +68,7 @@ class Survey:
 
     def seeds(self, label: str) -> tuple[int, ...]:
         """The seeds that a row is asked for with."""
-        return self.paper.row(label).seeds.get(self.size_name, self.size.seeds)
+        return self.paper.seeds(label, self.size_name)
 
     def columns(self, table: Table) -> list[Column]:
         """Of a table, those of ``each`` one by one."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from reinforced.component import setting
+from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.imagewise import share_error
 from reinforced.studies.reproduce.measures.base import Bench, Column, Reading, sha256
 
@@ -17,19 +18,20 @@ class Derived(Column):
 
     def read(self, bench: Bench) -> Reading | None:
         """See :class:`Column`; needs a number of every part."""
-        found = [bench.other(part) for part in self.parts]
-        known = [one for one in found if one is not None and not isinstance(one.value, str)]
+        read = [bench.other(part) for part in self.parts]
+        known = [one for one in read if one is not None and not isinstance(one.value, str)]
         if len(known) < len(self.parts):
             return None
-        read = sha256(" ".join(one.evidence["outcomes"] for one in known))
-        evidence = {"outcomes": read, "model": known[0].evidence["model"]}
+        outcomes = sha256(" ".join(one.evidence["outcomes"] for one in known))
+        evidence = {"outcomes": outcomes, "model": known[0].evidence["model"]}
         data = {one.evidence.get("data") for one in known}
         if len(data) == 1 and None not in data:
             evidence["data"] = known[0].evidence["data"]
-        return replace(self.combine(known), evidence=evidence)
+        found = self.combine(known)
+        return replace(found, evidence=evidence | dict(found.evidence))
 
     def combine(self, parts: list[Reading]) -> Reading:
-        """The parts' readings to this column's; their evidence is seen to."""
+        """The parts' readings to this column's; to their joint evidence its own is added."""
         raise NotImplementedError
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
@@ -78,6 +80,32 @@ class Difference(Derived):
         return Reading(value, None, {}, error=error)
 
 
+class Subset(Derived):
+    """A column on the images of another alone, which has fewer: of the same test images the first."""
+
+    measure: Literal["subset"]
+    of: str = setting(..., "id of a column that keeps its outcomes image by image")
+    like: str = setting(..., "id of a column of the same runs on fewer images")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """See :class:`Column`."""
+        return (self.of, self.like)
+
+    def combine(self, parts: list[Reading]) -> Reading:
+        """See :class:`Derived`.
+
+        Raises:
+            ReinforcedError: the column keeps no outcomes, or not so many.
+        """
+        whole, like = parts
+        if whole.outcomes is None or like.images is None or len(whole.outcomes) < like.images:
+            raise ReinforcedError(f"column {self.id}: {self.of} has no outcome of each image of {self.like}")
+        first = whole.outcomes[: like.images]
+        # It is of the other's images, and so may be paired with it.
+        return Reading(sum(first) / len(first), len(first), {"data": like.evidence["data"]}, first)
+
+
 class Peak(Derived):
     """The largest of several columns: of noisy figures, so too large, and more so the more there are."""
 
@@ -92,4 +120,5 @@ class Peak(Derived):
 
     def combine(self, parts: list[Reading]) -> Reading:
         """See :class:`Derived`; the outcomes are those of the largest."""
-        return max(parts, key=lambda one: float(one.value))
+        best = max(parts, key=lambda one: float(one.value))
+        return replace(best, evidence={})

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from reinforced.attacks.threat import ThreatModel
 from reinforced.component import setting
 from reinforced.diagnostics.indicators.base import SUMMARY
@@ -27,6 +29,7 @@ from reinforced.studies.reproduce.measures.base import (
     read_json,
     sha256,
 )
+from reinforced.studies.reproduce.measures.spread import Values, image_error
 
 BATCH = 64
 ENTROPIES = ("clean right", "clean wrong", "adversarial right", "adversarial wrong")
@@ -101,8 +104,10 @@ class Indicator(Column):
         value = figures[key]
         evidence = {name: about[name] for name in ("model", "data")}
         evidence["outcomes"] = sha256(f"{self.name} {self.statistic} {value!r}")
-        # Undefined on every image, such as the entropy of wrong predictions where there are none.
-        return Reading("undefined" if value is None else value, self.count(bench), evidence)
+        if value is None:  # on every image, such as the entropy of wrong predictions where there are none
+            return Reading("undefined", self.count(bench), evidence)
+        error = None if self.unit == "share" else image_error(self._values(bench), key)
+        return Reading(value, self.count(bench), evidence, error=error)
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
         """See :class:`Column`."""
@@ -126,6 +131,16 @@ class Indicator(Column):
         """See :class:`Column`."""
         end = options(images, test, "last")
         return f"reinforced indicators RUN --threat {self.threat} --steps {self.steps} {end}"
+
+    def _values(self, bench: Bench) -> Values:
+        """The figure's values image by image, (N,) or (steps, N)."""
+        with np.load(self._file(bench).with_suffix(".npz"), allow_pickle=False) as kept:
+            if self.name != "entropy":
+                return np.asarray(kept[self.name], dtype=np.float64)
+            images, prediction = self.statistic.split()
+            which = ("clean", "adversarial").index(images)
+            right = kept["right"][which]
+            return np.asarray(kept["entropy"][which][right if prediction == "right" else ~right])
 
     def _folder(self, bench: Bench) -> Path:
         return bench.run / HERE / f"indicators-{folder_name(self.threat)}-{self.count(bench)}-{self.steps}"
