@@ -10,6 +10,7 @@ import pytest
 
 from reinforced.errors import ReinforcedError
 from reinforced.report.page import script_json
+from reinforced.report.palette import MARKERS
 from reinforced.report.records import read_runs
 from reinforced.report.sprites import Sprites, sheet
 from reinforced.report.write import write_report
@@ -47,6 +48,16 @@ def test_the_page_asks_nobody(written: Path) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!#)[^"']*["']""", own)
     assert "url(" not in own
     assert len(page) < 8e6
+
+
+def test_a_legend_shows_the_markers_of_its_curves(page_file: Path) -> None:
+    legends = re.findall(r'<ul class="legend">(.*?)</ul>', page_file.read_text(encoding="utf-8"))
+    shown = re.findall(
+        r'<path d="(.*?)" transform="translate\(11\)" fill="var\(--m(\d)\)"/>', "".join(legends)
+    )
+    assert len({slot for _, slot in shown}) > 1
+    assert {path for path, slot in shown if slot == "1"} == {MARKERS[1].path}
+    assert len({path for path, _ in shown}) == len({slot for _, slot in shown})
 
 
 def test_written_again_it_replaces_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

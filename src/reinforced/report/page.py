@@ -46,7 +46,8 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    templates.filters.update(short=short, plain=plain, percent=percent, number=_number, token=palette.token)
+    templates.filters.update(short=short, plain=plain, percent=percent, number=_number)
+    templates.filters.update(token=palette.token, marker=palette.marker)
     images = explorer(records)
     return templates.get_template("page.html").render(
         title=_title(records),

@@ -7,7 +7,7 @@ deutan and tritan sight, and until each has a contrast of 3 to its background (t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from reinforced.report.figure import Dash
 
@@ -17,17 +17,31 @@ METHODS: dict[Theme, tuple[str, ...]] = {
     "light": ("#0a5fc4", "#a83200", "#0f9468", "#c070aa", "#bd8800", "#3a94e2", "#541278", "#2e2e2e"),
     "dark": ("#4c90ff", "#e0672c", "#5fe0a2", "#d85a9a", "#f2d24b", "#a9d4ff", "#8b5aa8", "#ececec"),
 }
+
+
+class Marker(NamedTuple):
+    """A symbol as Plotly and as matplotlib call it, and as an SVG path about the origin."""
+
+    plotly: str
+    matplotlib: str
+    path: str
+
+
 MARKERS = (
-    ("circle", "o"),
-    ("square", "s"),
-    ("diamond", "D"),
-    ("triangle-up", "^"),
-    ("triangle-down", "v"),
-    ("x", "x"),
-    ("cross", "P"),
-    ("star", "*"),
+    Marker("circle", "o", "M4 0A4 4 0 1 1-4 0A4 4 0 1 1 4 0Z"),
+    Marker("square", "s", "M-3.5-3.5H3.5V3.5H-3.5Z"),
+    Marker("diamond", "D", "M0-5L5 0L0 5L-5 0Z"),
+    Marker("triangle-up", "^", "M0-4.5L4.5 3.5H-4.5Z"),
+    Marker("triangle-down", "v", "M0 4.5L4.5-3.5H-4.5Z"),
+    Marker("x", "x", "M-2.5-4L0-1.5L2.5-4L4-2.5L1.5 0L4 2.5L2.5 4L0 1.5L-2.5 4L-4 2.5L-1.5 0L-4-2.5Z"),
+    Marker("cross", "P", "M-1.5-4.5H1.5V-1.5H4.5V1.5H1.5V4.5H-1.5V1.5H-4.5V-1.5H-1.5Z"),
+    Marker(
+        "star",
+        "*",
+        "M0.0 -5.0L1.3 -1.8L4.8 -1.5L2.1 0.7L2.9 4.0L0.0 2.2L-2.9 4.0L-2.1 0.7L-4.8 -1.5L-1.3 -1.8Z",
+    ),
 )
-"""By slot, as Plotly and as matplotlib call them, for print without colours."""
+"""By slot, for print without colours."""
 HATCHES = (("", ""), ("/", "///"), (".", "..."))
 DASHES: tuple[Dash, ...] = ("solid", "dash", "dot")
 REGIONS: dict[Theme, tuple[str, ...]] = {
@@ -104,7 +118,7 @@ def variant(slot: int | None) -> int:
     return 0 if slot is None else slot // len(METHODS["light"]) % len(DASHES)
 
 
-def marker(slot: int | None) -> tuple[str, str]:
+def marker(slot: int | None) -> Marker:
     """A method's symbol."""
     return MARKERS[0 if slot is None else slot % len(MARKERS)]
 

@@ -137,7 +137,7 @@ def _lines(axes: Axes, panel: Lines, choice: int) -> None:
     for line in panel.lines:
         ink = palette.colour(line.slot)
         x, y = drawable(line.x[choice], panel.x[choice]), drawable(line.y, panel.y)
-        mark = palette.marker(line.slot)[1] if line.markers else ""
+        mark = palette.marker(line.slot).matplotlib if line.markers else ""
         axes.plot(x, y, color=ink, linestyle=_dash(line.dash), marker=mark, clip_on=not mark)
         if line.low is None or line.high is None:
             continue
@@ -266,7 +266,7 @@ def _legend(canvas: Canvas, figure: Figure, width: float) -> None:
             [],
             color=palette.colour(slot),
             linestyle=_dash(dash),
-            marker=palette.marker(slot)[1] if markers else "",
+            marker=palette.marker(slot).matplotlib if markers else "",
             label=short(name, 32),
             **style,
         )

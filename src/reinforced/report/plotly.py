@@ -89,7 +89,7 @@ def _lines(panel: Lines) -> Json:
             "y": _array(drawable(line.y, panel.y)),
             "line": {"color": ink, "width": 2, "dash": line.dash},
             "cliponaxis": not line.markers,
-            "marker": {"color": ink, "size": 7, "symbol": palette.marker(line.slot)[0]},
+            "marker": {"color": ink, "size": 7, "symbol": palette.marker(line.slot).plotly},
             "meta": meta,
         }
         if line.span == "bars" and line.low is not None and line.high is not None:
