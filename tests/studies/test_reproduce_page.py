@@ -414,6 +414,8 @@ def test_a_figure_without_an_interval_decides_nothing() -> None:
     assert answer(claim, cells) == "undecided"
     record = made() | {"cells": [*cells.values()], "claims": [claim]}
     assert "RL, margin: 0 [unknown] (asked: at most 2)" in Book({"made-cpu": record}, "").ledger("made-cpu")
+    record["claims"] = [claim | {"given": claim["conditions"]}]
+    assert "given RL, margin: 0 (asked: at most 2)" in Book({"made-cpu": record}, "").ledger("made-cpu")
 
 
 def test_the_ledger_shows_the_interval_that_it_judges_by() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,7 +131,7 @@ class Book:
                 "; ".join(
                     [
                         *(self._why(name, one) for one in claim["conditions"]),
-                        *(f"given {self._why(name, one)}" for one in claim["given"]),
+                        *(f"given {self._why(name, one, of_means=True)}" for one in claim["given"]),
                         *filter(None, [claim["note"]]),
                     ]
                 ),
@@ -139,7 +140,7 @@ class Book:
         ]
         return "\n".join([*_markdown(["claim", "whose", "here", "evidence"], rows), ""])
 
-    def _why(self, name: str, condition: Mapping[str, Any]) -> str:
+    def _why(self, name: str, condition: Mapping[str, Any], *, of_means: bool = False) -> str:
         cells = {(cell["row"], cell["column"]): cell for cell in self._records[name]["cells"]}
         first, minus = condition["cell"], condition["minus"]
         unit = self._unit(name, first["column"])
@@ -151,7 +152,10 @@ class Book:
         if condition.get("seeds"):  # records of an earlier version have none
             said += f", seeds {', '.join(map(str, condition['seeds']))} alone"
         signed = minus is not None or is_difference(self._cell(name, first["row"], first["column"]))
-        text = span_text(evidence(condition, cells), unit, signed=signed)
+        found = evidence(condition, cells)
+        text = span_text(found, unit, signed=signed)
+        if of_means and found is not None and math.isinf(found.high):  # no interval, and none is asked for
+            text = figure(found.mean, unit, signed=signed)
         bounds = [
             f"{word} {figure(condition[word], unit, signed=signed)}"
             for word in ("least", "most")
