@@ -64,6 +64,15 @@ def test_a_figure_of_the_whole_path_or_of_one_step(bench: Bench, statistic: str,
     assert found.images == 4
 
 
+def test_steps_are_no_images(bench: Bench) -> None:
+    file = bench.run / "measurements" / "indicators-l2-1-4-4" / "l2-1.json"
+    axes = {"batch_variance": {"mean": 0.4, "axes": ["step"]}}
+    file.write_text(json.dumps({"indicators": axes, "entropy": []}))
+    found = column("mean").model_copy(update={"name": "batch_variance"}).read(bench)
+    assert found is not None
+    assert found.error is None
+
+
 @pytest.mark.parametrize(
     ("name", "statistic", "error"),
     [

@@ -13,6 +13,8 @@ import pytest
 from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.cost import estimate
 from reinforced.studies.reproduce.imagewise import unpacked
+from reinforced.studies.reproduce.measures import Reading
+from reinforced.studies.reproduce.measures.derived import Subset
 from reinforced.studies.reproduce.paper import load_paper
 from reinforced.studies.reproduce.records import NOT_RUN, record_of
 from reinforced.training.run import RunDirectory
@@ -81,6 +83,21 @@ def test_a_subset_is_of_the_first_images_and_paired_with_its_like(done: Path) ->
         assert first is not None
         assert part["value"] == pytest.approx(first[:8].mean())
         assert (part["data"], part["model"]) == (like["data"], like["model"])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        (None, "no outcome of each image of b"),
+        ((1,), "no outcome of each"),
+        ((1, -1, 0), "a is a difference"),
+    ],
+)
+def test_a_subset_of_what_keeps_no_shares_is_refused(outcomes: tuple[int, ...] | None, said: str) -> None:
+    subset = Subset(id="few", measure="subset", of="a", like="b")
+    whole, like = Reading(0.5, 3, {}, outcomes), Reading(0.5, 2, {"data": "some"}, (1, 0))
+    with pytest.raises(ReinforcedError, match=f"column few: .*{said}"):
+        subset.combine([whole, like])
 
 
 def test_an_evaluation_on_other_images_does_not_count(done: Path, tmp_path: Path) -> None:

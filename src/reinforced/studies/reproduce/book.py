@@ -188,15 +188,14 @@ class Book:
 
     def _seeds_alone(self, name: str, table: Mapping[str, Any]) -> str:
         """Which columns have intervals that other images would widen by nobody knows how much."""
-        found = [
-            column["title"]
-            for column in table["columns"]
-            for cell in [self._cell(name, label, column["id"]) for label in table["rows"]]
-            if cell.get("low") is not None and not over_images(cell)
-        ]
-        titles = list(dict.fromkeys(found))
-        which = "" if len(titles) == len(table["columns"]) else f" of {'; '.join(titles)}"
-        return f"The intervals{which} are over seeds alone." if titles else ""
+        said = []
+        for column in table["columns"]:
+            cells = [self._cell(name, label, column["id"]) for label in table["rows"]]
+            known = [cell for cell in cells if cell.get("low") is not None]
+            alone = [cell for cell in known if not over_images(cell)]
+            some = " (in some rows)" if len(alone) < len(known) else ""
+            said += [column["title"] + some] if alone else []
+        return f"Over seeds alone are the intervals of: {'; '.join(said)}." if said else ""
 
     def _label(self, name: str, label: str) -> str:
         record = self._records[name]

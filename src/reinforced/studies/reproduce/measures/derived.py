@@ -102,6 +102,8 @@ class Subset(Derived):
         if whole.outcomes is None or like.images is None or len(whole.outcomes) < like.images:
             raise ReinforcedError(f"column {self.id}: {self.of} has no outcome of each image of {self.like}")
         first = whole.outcomes[: like.images]
+        if min(first) < 0:
+            raise ReinforcedError(f"column {self.id}: {self.of} is a difference; take the parts' subsets")
         # It is of the other's images, and so may be paired with it.
         return Reading(sum(first) / len(first), len(first), {"data": like.evidence["data"]}, first)
 

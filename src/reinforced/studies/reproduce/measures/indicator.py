@@ -106,7 +106,8 @@ class Indicator(Column):
         evidence["outcomes"] = sha256(f"{self.name} {self.statistic} {value!r}")
         if value is None:  # on every image, such as the entropy of wrong predictions where there are none
             return Reading("undefined", self.count(bench), evidence)
-        error = None if self.unit == "share" else image_error(self._values(bench), key)
+        of_images = self.unit != "share" and "image" in figures.get("axes", ["image"])
+        error = image_error(self._values(bench), key) if of_images else None
         return Reading(value, self.count(bench), evidence, error=error)
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:

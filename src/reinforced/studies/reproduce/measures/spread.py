@@ -20,8 +20,12 @@ def image_error(values: Values, statistic: str) -> float | None:
     interval (1952, JASA 47) in normal quantiles. Values that are not a number are left out, as in the figure.
 
     Returns:
-        ``None`` of any other statistic, and of fewer than two images.
+        ``None`` of any other statistic, of fewer than two images, and where all agree, which is no certainty.
     """
+    return _error(values, statistic) or None
+
+
+def _error(values: Values, statistic: str) -> float | None:
     if statistic in QUANTILES and values.ndim == 1:
         return _quantile_error(values[~np.isnan(values)], QUANTILES[statistic])
     if statistic == "rising_steps":
@@ -48,7 +52,8 @@ def _mean_error(values: Values) -> float | None:
 def _quantile_error(values: Values, share: float) -> float | None:
     if len(values) < 2:
         return None
-    wide = normal_quantile()
-    beside = wide * math.sqrt(share * (1 - share) / len(values))
-    low, high = np.quantile(values, [max(share - beside, 0.0), min(share + beside, 1.0)])
-    return float((high - low) / (2 * wide))
+    error = math.sqrt(share * (1 - share) / len(values))
+    beside = normal_quantile() * error
+    ends = max(share - beside, 0.0), min(share + beside, 1.0)  # of few images not as far to both sides
+    low, high = np.quantile(values, ends)
+    return float((high - low) * error / (ends[1] - ends[0]))
