@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_curves_join_a_point_a_row_with_both_its_intervals() -> None:
     assert figure.caption == "Mean over each row's seeds; 95 % interval of seeds and images."
 
 
-def test_a_curve_with_a_cell_that_was_not_run_is_left_out(tmp_path: Any) -> None:
+def test_a_curve_with_a_cell_that_was_not_run_is_left_out(tmp_path: Path) -> None:
     values = traded(clean=None)
     figure, _ = drawn(values)
     assert [(name, slot) for name, slot, _ in figure.legend] == [("theirs", 1)]
@@ -96,3 +97,18 @@ def test_a_record_of_before_there_were_curves_is_drawn_as_it_was() -> None:
     figure, panel = drawn(record({"x": "epoch", "log": False}, *cells))
     assert panel.y.label == "accuracy"
     assert len(figure.legend) == len(ROWS)
+
+
+@pytest.mark.parametrize(("values", "whole"), [((10, 20, 30), True), ((0.5, 1, 2), False)])
+def test_epochs_are_counted_in_whole_numbers(values: tuple[float, ...], whole: bool) -> None:
+    cells = [cell(row, f"pgd@{at:g}", 0.5, 0.01) for row in ROWS for at in values]
+    _, panel = drawn(record({"x": "epoch", "log": False, "curves": {}}, *cells))
+    assert panel.x[0].whole is whole
+
+
+def test_epochs_are_marked_in_round_steps(tmp_path: Path) -> None:
+    cells = [cell(row, f"pgd@{at}", 0.5, 0.01) for row in ROWS for at in (10, 20, 30)]
+    (file,) = draw({"made-cpu": record({"x": "epoch", "log": False}, *cells)}, tmp_path)
+    text = file.read_text()
+    assert all(f"<!-- {epoch} -->" in text for epoch in (10, 15, 20, 25, 30))
+    assert "<!-- 12" not in text

@@ -295,7 +295,7 @@ def _dress(axes: Axes, x: Axis | None, y: Axis, *, grid: bool = True) -> None:
         elif not axis.log and max(map(abs, ticks.get_data_interval())) >= 1e4:
             ticks.set_major_formatter(EngFormatter(sep=""))
         elif axis.whole:
-            ticks.set_major_locator(MaxNLocator(integer=True))
+            ticks.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         if axis.limits:
             limits(*axis.limits)
     if grid:

@@ -49,7 +49,9 @@ def figure_of(record: Record, table: Mapping[str, Any], key: str) -> Figure | No
         x, y = (_axis(one["title"], one) for one in columns)
     else:
         columns = [one for one in table["columns"] if _number(one["at"]) is not None]
-        x, y = Axis(asked["x"], log=asked["log"]), _axis(asked.get("y", "accuracy"), columns[0])
+        at = column([_number(one["at"]) for one in columns])
+        x = Axis(asked["x"], log=asked["log"], whole=bool((at == at.round()).all()))
+        y = _axis(asked.get("y", "accuracy"), columns[0])
     groups = curves or {row: (row,) for row in table["rows"]}
     known = {
         name: [[cells[row, one["id"]] for one in columns] for row in rows]
@@ -62,7 +64,6 @@ def figure_of(record: Record, table: Mapping[str, Any], key: str) -> Figure | No
     if curves:
         lines = [line for name, points in known.items() for line in _curve(name, slots[name], points)]
     else:
-        at = column([_number(one["at"]) for one in columns])
         lines = [_line(name, slots[name], at, own) for name, (own,) in known.items()]
     panel = Lines(table["title"], (x,), y, tuple(lines))
     drawn = [row for name in known for row in groups[name]]
