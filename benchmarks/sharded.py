@@ -69,7 +69,9 @@ class Measured:
     def shared(self, ray: Any) -> tuple[float, float]:
         """Seconds of start-up of the workers, and of the evaluation."""
         run = self.copy()
-        asked = Asked((str(run),), (), None, self.source, self.attacks, 0, False, run, "cpu", Path.cwd())
+        asked = Asked(
+            (str(run),), (), None, self.source, self.attacks, 0, False, None, run, "cpu", Path.cwd()
+        )
         began = time.perf_counter()
         workers = Workers(ray, asked, Share(WORKERS, 1, 0))
         ready = time.perf_counter()

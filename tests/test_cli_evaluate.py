@@ -73,6 +73,17 @@ def test_shards_by_hand(typed: Typed, runs: Path) -> None:
     assert "300 images" in out
 
 
+def test_larger_chunks(typed: Typed, runs: Path) -> None:
+    line = "evaluate rl-expected --threat l2:0.4 --attacks fgsm"
+    code, out, _ = typed(f"{line} --chunk 100 --shards 3/3")
+    assert (code, "others are missing" in out) == (0, True)
+    code, out, _ = typed(line)
+    assert (code, "300 images" in out) == (0, True)
+    assert len(list((runs / "rl-expected" / "evaluations" / "l2-0.4").glob("*/fgsm/*.npz"))) == 3
+    code, _, err = typed(f"{line} --chunk 64")
+    assert (code, "holds another evaluation (chunk differs)" in err) == (2, True)
+
+
 def test_curves(typed: Typed, runs: Path) -> None:
     code, out, _ = typed(
         "evaluate sl rl-expected --threat linf:0.05 --attacks fgsm --images 20 --curve epsilon models"

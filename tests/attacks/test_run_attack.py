@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reinforced.attacks.base import AttackOutput, AttackResult, Batch, run_attack
+from reinforced.attacks.base import AttackOutput, AttackResult, Batch, chunk_size, run_attack
 from reinforced.attacks.pgd import PGD
 from reinforced.attacks.threat import NORMS, Norm, ThreatModel
 from reinforced.errors import ReinforcedError
@@ -240,6 +240,28 @@ def test_shards_equal_the_whole_even_with_global_draws() -> None:
     whole = part(slice(0, 10), 0)
     assert torch.equal(whole, torch.cat([part(slice(0, 4), 0), part(slice(4, 10), 1)]))
     assert not torch.equal(whole[4:], part(slice(4, 10), 0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "device", "size"),
+    [
+        ((3, 32, 32), "cpu", 64),
+        ((3, 32, 32), "cuda", 256),
+        ((1, 28, 28), "cuda", 256),
+        ((3, 48, 48), "cuda", 113),
+        ((3, 224, 224), "cuda", 64),
+    ],
+)
+def test_a_gpu_takes_larger_chunks_of_small_images(shape: tuple[int, ...], device: str, size: int) -> None:
+    assert chunk_size(None, torch.empty(1, *shape), torch.device(device)) == size
+    assert chunk_size(7, torch.empty(1, *shape), torch.device(device)) == 7
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_chunk_without_images_is_refused(size: int) -> None:
+    images, labels = torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(ReinforcedError, match=f"a chunk of {size} images: at least 1"):
+        run_attack(PGD(steps=1), Brightness(), images, labels, THREAT, seed=0, chunk=size)
 
 
 def test_passes_are_counted_in_images() -> None:

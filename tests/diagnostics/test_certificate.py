@@ -80,7 +80,7 @@ def test_the_noise_is_each_images_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(sizes) == 64
     fewer = certificates(Side(), images[:2], 0.25, seed=3, samples=200)
     assert torch.equal(fewer.radii, found.radii[:2])
-    monkeypatch.setattr("reinforced.diagnostics.certificate.CHUNK", 7)
+    monkeypatch.setattr("reinforced.diagnostics.certificate.chunk_size", lambda *_: 7)
     again = certificates(Side(), images, 0.25, seed=3, samples=200)
     assert torch.equal(again.radii, found.radii)
     assert torch.equal(again.classes, found.classes)

@@ -20,6 +20,7 @@ from reinforced.evaluation.chunks import load_chunk
 from reinforced.evaluation.evaluate import evaluate
 from reinforced.evaluation.identity import writing
 from reinforced.evaluation.records import Evaluation, read_evaluation
+from reinforced.evaluation.verify import verify
 from reinforced.streams import Stream
 
 THREAT = ThreatModel("linf", 0.02)
@@ -112,6 +113,24 @@ def test_a_killed_evaluation_goes_on_to_the_same_matrix(
     found = done(model, data, out=tmp_path, told=lambda attack, chunk, broken: again.append(attack))
     assert found.matrix_sha256 == whole.matrix_sha256
     assert found.robust_accuracy == whole.robust_accuracy
+
+
+def test_what_another_machine_began_goes_on_in_its_chunks(
+    model: nn.Module, data: Data, tmp_path: Path
+) -> None:
+    whole = done(model, data, chunk=100)
+    assert whole.setup["chunk"] == 100
+    assert done(model, data).setup["chunk"] == 64  # another measurement
+    assert evaluate(model, *data, THREAT, attacks=ATTACKS, chunk=100, shard=(1, 2), out=tmp_path) is None
+    found = done(model, data, out=tmp_path, control=model)
+    assert found.matrix_sha256 == whole.matrix_sha256
+    assert found.images == 150
+    assert sorted(part.name for part in tmp_path.glob("fgsm/*.npz")) == ["chunk-0000.npz", "chunk-0001.npz"]
+    with pytest.raises(ReinforcedError, match="chunk differs"):
+        done(model, data, out=tmp_path, chunk=64)
+    with pytest.raises(ReinforcedError, match="a chunk of 0 images"):
+        done(model, data, chunk=0)
+    assert verify(tmp_path, model, *data).holds
 
 
 def test_what_a_kill_left_half_written_goes(model: nn.Module, data: Data, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_commands_are_typed_as_they_are(records: tuple[RunRecord, ...]) -> None:
     lines = list(commands(records[0]))
     assert lines[0].startswith("reinforced train ")
     assert any("--attacks 'pgd(steps=40)' autoattack square" in line for line in lines)
+    assert any(line.startswith("reinforced evaluate") and line.endswith("--chunk 64") for line in lines)
     assert any(
         line.startswith("reinforced diagnose") and f"--claim 'pgd(steps=40)@{THREAT}'" in line
         for line in lines

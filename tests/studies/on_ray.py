@@ -30,7 +30,9 @@ def main(file: Path, folder: Path, threat: str) -> None:
         place = Place(folder, "cpu", None, "")
         rows = Sweep(study, entries, place, lambda states: None).run(RayPool(ray, Share(2, 1, 0)))
         run = str(entries[0].run)
-        asked = Asked((run,), (), None, Source(images=200), ("fgsm",), 0, False, folder, "cpu", Path.cwd())
+        asked = Asked(
+            (run,), (), None, Source(images=200), ("fgsm",), 0, False, None, folder, "cpu", Path.cwd()
+        )
         workers = Workers(ray, asked, Share(2, 1, 0))
         os.kill(workers.processes[0], signal.SIGKILL)
         workers.work(run, ThreatModel.parse(threat), 200, lambda attack, chunk, broken: None)

@@ -122,7 +122,7 @@ def asked(run: Path, copy: Path, *, attacks: tuple[str, ...] = ATTACKS, control:
     shutil.copytree(run, copy)
     source = Source(images=200)
     return Asked(
-        (str(copy),), (), str(run) if control else None, source, attacks, 0, False, copy, "cpu", copy
+        (str(copy),), (), str(run) if control else None, source, attacks, 0, False, None, copy, "cpu", copy
     )
 
 

@@ -20,7 +20,9 @@ from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
 
 CHUNK = 64
-"""Images a chunk. Random streams belong to chunks, so another size is another measurement."""
+"""Images a chunk on a CPU. Random streams belong to chunks, so another size is another measurement."""
+_ON_GPU = 256
+_SMALL = 3 * 32 * 32
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,24 @@ class AttackResult:
         return self.forwards + self.gradients + self.elsewhere + self.predictions
 
 
+def chunk_size(asked: int | None, images: Tensor, device: torch.device) -> int:
+    """How many of ``images`` (N, C, H, W) a chunk has: as many as ``asked``, else what suits the device.
+
+    64 on a CPU. On a GPU, which 64 small images leave idle, 256 of up to 32 x 32 in colour; of larger ones
+    as many as have as many pixels, but at least 64.
+
+    Raises:
+        ReinforcedError: fewer than one are asked for.
+    """
+    if asked is not None:
+        if asked < 1:
+            raise ReinforcedError(f"a chunk of {asked} images: at least 1")
+        return asked
+    if device.type == "cpu":
+        return CHUNK
+    return max(CHUNK, min(_ON_GPU, _ON_GPU * _SMALL // images[0].numel()))
+
+
 def run_attack(
     attack: Attack,
     model: nn.Module,
@@ -175,7 +195,7 @@ def run_attack(
     seed: int,
     standing: Tensor | None = None,
     draws: int = 1,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     first_chunk: int = 0,
 ) -> AttackResult:
     """Attack every rightly classified image once, and score what the attack proposes.
@@ -195,7 +215,7 @@ def run_attack(
         standing: (N,) bool, attack only these; the others keep their clean outcome. ``None`` for all.
         draws: for randomised models: predictions made of each image; an image counts as rightly classified
             if more than half of them are right, so an attack succeeds with at least half of fresh draws.
-        chunk: images a chunk.
+        chunk: images a chunk; see :func:`chunk_size`.
         first_chunk: the number of the first chunk, for a shard: its offset divided by ``chunk``.
 
     Raises:
@@ -208,6 +228,7 @@ def run_attack(
     check_inputs(images, labels)
     began = time.perf_counter()
     device = device_of(model)
+    size = chunk_size(chunk, images, device)
     clean_correct = torch.empty(len(images), dtype=torch.bool, device=images.device)
     robust = torch.zeros_like(clean_correct)
     adversarial = images.clone()
@@ -216,8 +237,8 @@ def run_attack(
     unprojected = torch.full_like(distances, math.nan)
     elsewhere, flags = 0, list[Flag]()
     with sealed(model, device) as meter:
-        for number, start in enumerate(range(0, len(images), chunk), first_chunk):
-            rows = slice(start, start + chunk)
+        for number, start in enumerate(range(0, len(images), size), first_chunk):
+            rows = slice(start, start + size)
             stream = Stream(seed, f"{attack.name}/{number}")
             # For attacks and models that draw from the global stream: they too must not depend on shards.
             seed_global(stream.generator.initial_seed(), device)

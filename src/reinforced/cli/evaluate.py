@@ -42,6 +42,12 @@ def evaluate(
     ] = None,
     surrogates: Annotated[list[str] | None, typer.Option(help="Runs to transfer examples from.")] = None,
     run_all: Annotated[bool, typer.Option("--all", help="All attacks on all images, broken or not.")] = False,
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            help="Images attacked together, part of the measurement [default: 64, up to 256 on a GPU].", min=1
+        ),
+    ] = None,
     shards: Annotated[str, typer.Option(help="i/n: the i-th of n shares of the chunks.")] = "1/1",
     ray: RayOption = None,
     workers: WorkersOption = None,
@@ -83,7 +89,7 @@ def evaluate(
     found = {name: load_subject(name, given, where, out) for name in models}
     lent = {name: load_subject(name, given, where, out).model for name in surrogates or []}
     undefended = load_subject(control, given, where, out).model if control else None
-    plan = Plan(tuple(attacks or ["standard"]), lent, undefended, seed, run_all, _shard(shards))
+    plan = Plan(tuple(attacks or ["standard"]), lent, undefended, seed, run_all, _shard(shards), chunk)
     asked = Asked(
         tuple(models),
         tuple(surrogates or []),
@@ -92,6 +98,7 @@ def evaluate(
         plan.attacks,
         seed,
         run_all,
+        chunk,
         out,
         device,
         Path.cwd(),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from reinforced.attacks.base import CHUNK
+from reinforced.attacks.base import chunk_size
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.attacks.seal import device_of, sealed
 from reinforced.errors import ReinforcedError
@@ -97,9 +97,10 @@ def certificates(
 def _classes(network: nn.Module, image: Tensor, sigma: float, copies: int, stream: Stream) -> Tensor:
     """What so many noisy copies of an image (C, H, W) get: (copies,) int64 on the CPU."""
     device, found = device_of(network), []
-    for start in range(0, copies, CHUNK):
+    size = chunk_size(None, image[None], device)
+    for start in range(0, copies, size):
         # Drawn copy by copy, so that the noise does not depend on the batch.
-        noise = torch.cat([stream.normal(1, *image.shape) for _ in range(min(CHUNK, copies - start))])
+        noise = torch.cat([stream.normal(1, *image.shape) for _ in range(min(size, copies - start))])
         with torch.no_grad():
             found.append(network((image + sigma * noise.to(image)).to(device)).argmax(1).cpu())
     return torch.cat(found)

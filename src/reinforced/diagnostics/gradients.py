@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reinforced.attacks.base import CHUNK
+from reinforced.attacks.base import CHUNK, chunk_size
 from reinforced.attacks.losses import Loss
 from reinforced.attacks.pgd import probe
 from reinforced.attacks.seal import device_of, sealed, seed_global
@@ -37,8 +37,9 @@ def input_gradients(
     found = torch.zeros_like(images)
     with sealed(asked, device) as meter, torch.enable_grad():
         seed_global(case.seed, device)
-        for start in range(0, len(images), CHUNK):
-            rows = slice(start, start + CHUNK)
+        size = chunk_size(None, images, device)
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
             found[rows] = probe(meter, images[rows].to(device), labels[rows].to(device), loss).gradient.cpu()
         case.passes += meter.forwards + meter.gradients
     return found

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from reinforced.allocator import keep_freed_memory
-from reinforced.attacks.base import CHUNK, Attack, AttackSettings, run_attack
+from reinforced.attacks.base import Attack, AttackSettings, chunk_size, run_attack
 from reinforced.attacks.seal import device_of
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Chunk, from_result, load_chunk, save_chunk
-from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256, writing
+from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256, stored_setup, writing
 from reinforced.evaluation.job import Crashes, Job, Told, attempt
 from reinforced.evaluation.pictures import write_pictures
 from reinforced.evaluation.preflight import Preflight, preflight
@@ -53,6 +53,7 @@ def evaluate(
     transfers: Sequence[Attack] = (),
     seed: int = 0,
     run_all: bool = False,
+    chunk: int | None = None,
     control: nn.Module | None = None,
     out: Path | None = None,
     shard: tuple[int, int] = (1, 1),
@@ -60,7 +61,7 @@ def evaluate(
 ) -> Evaluation | None:
     """Robust accuracy of any module, as the per-image worst case over attacks.
 
-    Chunk by chunk (64 images) each attack runs on the images that still stand, cheapest first; AutoAttack
+    Chunk by chunk each attack runs on the images that still stand, cheapest first; AutoAttack
     always runs on all rightly classified ones, for its own figure. What is on disk is not done again, so a
     killed evaluation goes on where it was and gives the same matrix, and shards merge by themselves.
 
@@ -74,6 +75,7 @@ def evaluate(
         transfers: attacks that bring their own surrogates, run after the others.
         seed: decides every draw, together with attack and chunk.
         run_all: every attack on every rightly classified image, broken earlier or not.
+        chunk: images a chunk; left out, those of what ``out`` holds, else 64 on a CPU and up to 256 on a GPU.
         control: an undefended model that the same attacks must break.
         out: the evaluation's folder; a temporary one if left out.
         shard: (i, n): do only the i-th of n shares of the chunks (and of the batches), i from 1.
@@ -100,7 +102,8 @@ def evaluate(
     draws = RANDOM_DRAWS if checked.randomised else 1
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        job = Job(model, images, labels, threat, chosen, released, seed, run_all, draws, folder)
+        size = chunk_size(_chunk_of(folder) if chunk is None else chunk, images, device_of(model))
+        job = Job(model, images, labels, threat, chosen, released, seed, run_all, draws, size, folder)
         stack.enter_context(writing(folder))
         setup = _claim(job)
         beside = run_released(job, shard, told or _silent)
@@ -109,9 +112,15 @@ def evaluate(
             return None
         found = _conclude(job, checked, setup, errors, beside)
         if control is not None:
-            found = replace(found, control=_control(control, job, sealed))
+            found = replace(found, control=_control(control, job, sealed, chunk))
         write_json(folder / "evaluation.json", found.to_json())
         return found
+
+
+def _chunk_of(folder: Path) -> int | None:
+    """Images a chunk of what a folder holds, which another machine may have begun."""
+    there = (stored_setup(folder, "evaluation") or {}).get("chunk")
+    return there if isinstance(there, int) else None
 
 
 def _claim(job: Job) -> dict[str, Any]:
@@ -121,7 +130,7 @@ def _claim(job: Job) -> dict[str, Any]:
         "threat": str(job.threat),
         "attacks": [attack.name for attack in job.attacks],
         "seed": job.seed,
-        "chunk": CHUNK,
+        "chunk": job.chunk,
         "run_all": job.run_all,
         "draws": job.draws,
         "model_sha256": model_sha256(job.model),
@@ -158,6 +167,7 @@ def _run(job: Job, shard: tuple[int, int], told: Told) -> Crashes:
                     seed=job.seed,
                     standing=None if everything else standing,
                     draws=job.draws,
+                    chunk=job.chunk,
                     first_chunk=number,
                 )
                 result = attempt(run, attack.name, number, crashes, told)
@@ -218,7 +228,7 @@ def _conclude(
     )
 
 
-def _control(control: nn.Module, job: Job, attacks: Sequence[AttackSettings]) -> Control:
+def _control(control: nn.Module, job: Job, attacks: Sequence[AttackSettings], chunk: int | None) -> Control:
     """Run the same attacks on the undefended control, in a folder beside."""
     found = evaluate(
         control,
@@ -227,6 +237,7 @@ def _control(control: nn.Module, job: Job, attacks: Sequence[AttackSettings]) ->
         job.threat,
         attacks=[attack.name for attack in attacks],
         seed=job.seed,
+        chunk=chunk,
         out=job.folder / "control",
     )
     assert found is not None

@@ -59,6 +59,24 @@ def writing(folder: Path) -> Iterator[None]:
         yield
 
 
+def stored_setup(folder: Path, what: str) -> dict[str, Any] | None:
+    """What decides the results that a folder holds, or ``None`` where it holds none.
+
+    Raises:
+        Damaged: the folder, of which ``setup.json`` cannot be read.
+    """
+    file = folder / "setup.json"
+    if not file.is_file():
+        return None
+    try:
+        there = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        there = None
+    if not isinstance(there, dict):
+        raise Damaged(f"{file}: damaged (not JSON); delete the folder and start the {what} again", folder)
+    return there
+
+
 def claim_folder(folder: Path, setup: Mapping[str, Any], what: str) -> None:
     """Write what decides the results of ``folder`` to its ``setup.json``, or check that it is the same.
 
@@ -71,16 +89,10 @@ def claim_folder(folder: Path, setup: Mapping[str, Any], what: str) -> None:
         Damaged: the folder, of which ``setup.json`` cannot be read.
         ReinforcedError: the folder holds another one.
     """
-    file = folder / "setup.json"
-    if not file.is_file():
-        write_json(file, dict(setup))
+    there = stored_setup(folder, what)
+    if there is None:
+        write_json(folder / "setup.json", dict(setup))
         return
-    try:
-        there = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        there = None
-    if not isinstance(there, dict):
-        raise Damaged(f"{file}: damaged (not JSON); delete the folder and start the {what} again", folder)
     differing = [key for key in setup if there.get(key) != setup[key]]
     if differing:
         raise ReinforcedError(

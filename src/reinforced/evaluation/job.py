@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from reinforced.attacks.base import CHUNK, Attack
+from reinforced.attacks.base import Attack
 from reinforced.attacks.pgd_as_released import PGDAsReleased
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
@@ -34,14 +34,16 @@ class Job:
     seed: int
     run_all: bool
     draws: int
+    chunk: int
     folder: Path
 
-    def count(self, size: int = CHUNK) -> int:
-        """How many parts of ``size`` images there are."""
-        return math.ceil(len(self.images) / size)
+    def count(self, size: int | None = None) -> int:
+        """How many parts of ``size`` images there are; chunks if it is left out."""
+        return math.ceil(len(self.images) / (size or self.chunk))
 
-    def rows(self, number: int, size: int = CHUNK) -> slice:
+    def rows(self, number: int, size: int | None = None) -> slice:
         """The images of a part."""
+        size = size or self.chunk
         return slice(number * size, min((number + 1) * size, len(self.images)))
 
     def part(self, attack: str, number: int, kind: str = "chunk") -> Path:

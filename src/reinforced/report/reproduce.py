@@ -24,6 +24,7 @@ def commands(run: RunRecord) -> Iterator[str]:
             *("evaluate", path, "--threat", one.threat, "--attacks", *attacks),
             *("--images", str(one.images), "--seed", f"{seed:.0f}", *models),
             *(["--all"] if one.setup.get("run_all") else []),
+            *("--chunk", f"{number(one.setup, 'chunk'):.0f}"),
         )
         yield _line("verify", str(one.folder))
     for over in dict.fromkeys((curve.threat, curve.over) for curve in run.curves):

@@ -33,7 +33,7 @@ CRAFT = MIFGSM(loss="gap")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run on each subject."""
+    """What to run on each subject; see :func:`~reinforced.evaluation.evaluate.evaluate`."""
 
     attacks: tuple[str, ...]
     surrogates: dict[str, nn.Module]
@@ -41,6 +41,7 @@ class Plan:
     seed: int
     run_all: bool
     shard: tuple[int, int]
+    chunk: int | None = None
 
 
 def threats(names: Sequence[str]) -> list[ThreatModel]:
@@ -71,6 +72,7 @@ def evaluate_subject(
         transfers=transfers,
         seed=plan.seed,
         run_all=plan.run_all,
+        chunk=plan.chunk,
         control=plan.control,
         out=folder,
         shard=plan.shard,

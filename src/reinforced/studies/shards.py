@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reinforced.attacks.base import CHUNK, Attack, AttackResult, Batch, merged, run_attack
+from reinforced.attacks.base import CHUNK, Attack, AttackResult, Batch, chunk_size, merged, run_attack
 from reinforced.attacks.seal import device_of
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics.case import Runner
@@ -49,6 +49,7 @@ class Asked:
         attacks: suites or attacks with options.
         seed: of every draw.
         run_all: every attack on every image.
+        chunk: images a chunk, or what suits the workers' devices.
         out: folder for networks by name.
         device: ``auto`` takes the GPU that Ray gives.
         cwd: that relative paths start from.
@@ -61,6 +62,7 @@ class Asked:
     attacks: tuple[str, ...]
     seed: int
     run_all: bool
+    chunk: int | None
     out: Path
     device: str
     cwd: Path
@@ -80,7 +82,7 @@ class Worker:
         self._subjects = load(asked.models)
         lent = {name: subject.model for name, subject in load(asked.surrogates).items()}
         self._control = load([asked.control])[asked.control].model if asked.control else None
-        self._plan = Plan(asked.attacks, lent, None, asked.seed, asked.run_all, (1, 1))
+        self._plan = Plan(asked.attacks, lent, None, asked.seed, asked.run_all, (1, 1), asked.chunk)
 
     def process(self) -> int:
         """The worker's process id, once everything is loaded."""
@@ -101,6 +103,7 @@ class Worker:
                 threat,
                 attacks=[attack.name for attack in sealed],
                 seed=plan.seed,
+                chunk=plan.chunk,
                 out=folder / "control",
                 shard=shard,
             )
@@ -131,10 +134,12 @@ class Workers(Actors):
     def __init__(self, ray: Any, asked: Asked, share: Share) -> None:
         """Start them, and wait until each has loaded its models."""
         super().__init__(ray, Worker, share, asked, share.threads)
+        self._chunk = asked.chunk
 
     def work(self, model: str, threat: ThreatModel, images: int, told: Told) -> None:
         """Do all chunks of an evaluation, see :meth:`Actors.each`."""
-        count = math.ceil(images / CHUNK)
+        # Where chunks turn out larger, some shares are empty.
+        count = math.ceil(images / (self._chunk or CHUNK))
         for _, heard in self.each("work", [(model, threat, (number + 1, count)) for number in range(count)]):
             for said in heard:
                 told(*said)
@@ -162,9 +167,10 @@ class Attackers(Actors):
         # From this process's GPU it could only be unpacked where there is one too.
         sent = self._ray.put(model if device_of(model).type == "cpu" else copy.deepcopy(model).cpu())
         calls = []
-        for number in range(math.ceil(len(images) / CHUNK)):
-            rows = slice(number * CHUNK, (number + 1) * CHUNK)
-            options = {"seed": seed, "draws": draws, "first_chunk": number}
+        size = chunk_size(None, images, device_of(model))
+        for number in range(math.ceil(len(images) / size)):
+            rows = slice(number * size, (number + 1) * size)
+            options = {"seed": seed, "draws": draws, "chunk": size, "first_chunk": number}
             calls.append((attack, sent, Batch(images[rows], labels[rows]), threat, options))
         found = [result for _, result in sorted(self.each("attack", calls), key=itemgetter(0))]
         tensors = ("clean_correct", "robust", "images", "distances", "attacked", "unprojected")
