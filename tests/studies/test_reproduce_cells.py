@@ -15,6 +15,7 @@ from reinforced.studies.reproduce.cost import estimate
 from reinforced.studies.reproduce.imagewise import unpacked
 from reinforced.studies.reproduce.measures import Reading
 from reinforced.studies.reproduce.measures.derived import Subset
+from reinforced.studies.reproduce.measures.metric import Metric
 from reinforced.studies.reproduce.paper import load_paper
 from reinforced.studies.reproduce.records import NOT_RUN, record_of
 from reinforced.training.run import RunDirectory
@@ -98,6 +99,29 @@ def test_a_subset_of_what_keeps_no_shares_is_refused(outcomes: tuple[int, ...] |
     whole, like = Reading(0.5, 3, {}, outcomes), Reading(0.5, 2, {"data": "some"}, (1, 0))
     with pytest.raises(ReinforcedError, match=f"column few: .*{said}"):
         subset.combine([whole, like])
+
+
+def test_the_probes_shares_are_of_the_images_that_training_says(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    paper = load_paper(str(TINY))
+    (table,) = (one for one in paper.tables if one.number == "9.2")
+    shares = [
+        Metric(id=name, measure="metric", name=name)
+        for name in ("validation_accuracy", "robust_train_accuracy", "train_accuracy")
+    ]
+    wider = table.model_copy(update={"columns": (*table.columns, *shares)})
+    paper = paper.model_copy(update={"tables": tuple(wider if one is table else one for one in paper.tables)})
+
+    def images() -> list[int | None]:
+        cells = cells_of(record_of(survey(tmp_path / "runs", paper), "tiny"))
+        return [cells["SL", name]["images"] for name in (*(share.id for share in shares), "passes")]
+
+    assert images() == [300, 16, None, None]
+    run = survey(tmp_path / "runs").run("SL", 1)
+    assert run is not None
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"validation_images": 299}))
+    assert images() == [None, 16, None, None], "of no one number of images"
 
 
 def test_an_evaluation_on_other_images_does_not_count(done: Path, tmp_path: Path) -> None:

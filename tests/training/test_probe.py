@@ -70,6 +70,17 @@ def test_robust_accuracy_of_a_known_model(epsilon: int) -> None:
     assert found["gradient_alignment"] == pytest.approx(1, abs=1e-6)
 
 
+def test_it_says_on_how_many_images(make: Make, fit: Fit, tmp_path: Path) -> None:
+    check = Probe(train_images=60, validation_images=100)
+    assert check.counts(split(3), split(4)) == {"robust_train_images": 60, "robust_validation_images": 80}
+    probe = SMALL | {"validation_images": 10**6}
+    summary = fit(make(phases=[{"epochs": 1}], probe=probe), tmp_path / "run")
+    assert summary["robust_train_images"] == SMALL["train_images"]
+    assert summary["robust_validation_images"] == summary["validation_images"]
+    share = summary["robust_validation_accuracy"] * summary["validation_images"]
+    assert share == pytest.approx(round(share), abs=1e-6)
+
+
 def test_validation_images_can_be_left_out() -> None:
     found = Probe(validation_images=0).measure(Linear(), split(3), split(4), seed=0)
     assert set(found) == {"robust_train_accuracy", "gradient_alignment"}

@@ -215,6 +215,7 @@ class Books:
             "epochs": place.epoch,
             "stopped_early": place.stopped,
             "validation_accuracy": last["validation_accuracy"],
+            "validation_images": len(self.dataset.validation),
             "best_validation_accuracy": best["validation_accuracy"],
             "best_epoch": place.best_epoch,
             "train_accuracy": last["train_accuracy"],
@@ -225,7 +226,10 @@ class Books:
         }
         robust = ("robust_train_accuracy", "robust_validation_accuracy")
         summary |= {name: last[name] for name in robust if name in last}
-        if self.recipe.probe is not None and self.recipe.probe.select:
+        probe = self.recipe.probe
+        if probe is not None:
+            summary |= probe.counts(self.dataset.train, self.dataset.validation)
+        if probe is not None and probe.select:
             summary["best_robust_validation_accuracy"] = place.best_accuracy
         collapses = [row["epoch"] for row in self.rows if row.get("collapsed")]
         if collapses:

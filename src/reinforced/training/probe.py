@@ -70,6 +70,13 @@ class Probe(Component):
         """Whether to check after ``epoch`` (from 1) of ``epochs``; always after the last."""
         return epoch % self.every == 0 or epoch == epochs
 
+    def counts(self, train: Split, validation: Split) -> dict[str, int]:
+        """How many images of each split it checks: those asked for, or as many as there are."""
+        return {
+            "robust_train_images": min(self.train_images, len(train)),
+            "robust_validation_images": min(self.validation_images, len(validation)),
+        }
+
     def measure(self, model: nn.Module, train: Split, validation: Split, seed: int) -> dict[str, float]:
         """Accuracy under PGD of the first images of each split, and the gradients' local alignment."""
         device = next(model.parameters()).device

@@ -133,7 +133,8 @@ def _cell(survey: Survey, label: str, column: Column) -> Record:
         }
         for seed, one in zip(seeds, known, strict=True)
     ]
-    cell |= {"state": "measured", "values": values, "images": known[0].images}
+    counts = {one.images for one in known}
+    cell |= {"state": "measured", "values": values, "images": counts.pop() if len(counts) == 1 else None}
     return cell | _interval(cell)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
 from reinforced.component import setting
 from reinforced.errors import ReinforcedError, did_you_mean
 from reinforced.studies.reproduce.measures.base import Bench, Column, Reading, Unit, digest, sha256
-from reinforced.training.probe import Probe
 from reinforced.training.run import RunDirectory
 
 
@@ -49,7 +47,8 @@ class Metric(Column):
             ReinforcedError: the run has no such epoch, or the epoch no such figure.
         """
         directory = RunDirectory(bench.run)
-        if directory.summary() is None:
+        summary = directory.summary()
+        if summary is None:
             return None
         rows = directory.metrics()
         if self.name == "collapses":
@@ -68,17 +67,9 @@ class Metric(Column):
                 )
             value = float(row[self.name])
         evidence = {"outcomes": sha256(repr(value)), "model": digest(bench.run, "last") or ""}
-        return Reading(value, self._images(directory.recipe.probe, value), evidence)
-
-    def _images(self, probe: Probe | None, value: float) -> int | None:
-        """What a probe's share is of."""
-        counts = {
-            "robust_train_accuracy": probe and probe.train_images,
-            "robust_validation_accuracy": probe and probe.validation_images,
-        }
-        count = counts.get(self.name)
-        # A split smaller than the probe asks for has fewer, of which the run does not say how many.
-        return count if count and math.isclose(value * count, round(value * count), abs_tol=1e-6) else None
+        # Training says of what images, but not of those that it changed meanwhile.
+        images = summary.get(self.name.replace("accuracy", "images")) if self.unit == "share" else None
+        return Reading(value, images, evidence)
 
     def make(self, bench: Bench, told: Callable[[str], None]) -> None:
         """See :class:`Column`: training has measured it."""
