@@ -7,47 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from reinforced.attacks.intervals import clopper_pearson
 from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.book import Book
 from reinforced.studies.reproduce.drawings import figure_of
-from reinforced.studies.reproduce.imagewise import over_images, packed, standard_error, unpacked
 from reinforced.studies.reproduce.ledger import answer
 from reinforced.studies.reproduce.page import bare_figures, render, write_page
 from reinforced.studies.reproduce.records import SCHEMA, Record, read_records
-from reinforced.studies.reproduce.spans import difference, span
 from reinforced.studies.reproduce.words import cell_text
-from reinforced.studies.statistics import contrast
+from tests.studies.made_cells import UNITS, cell, condition
 
 DOCS = Path(__file__).parents[2] / "docs" / "results"
 PAGE = '{{ cell("made-cpu", "RL", "robust") }}'
-
-
-UNITS = {"clean": "share", "robust": "share", "verdict": "text", "margin": "number"}
-
-
-def cell(row: str, column: str, *values: float | str, interval: float | None = 0.01) -> dict[str, Any]:
-    unit = UNITS[column]
-    least, most = (0.0, 1.0) if unit == "share" else (None, None)
-    base = {"row": row, "column": column, "unit": unit, "least": least, "most": most}
-    if not values:
-        return base | {"state": "not run"}
-    numbers = [value for value in values if not isinstance(value, str)]
-    mean = sum(numbers) / len(numbers) if numbers else None
-    ends = (None, None) if mean is None or interval is None else (mean - interval, mean + interval)
-    return base | {
-        "state": "measured",
-        "values": [{"seed": seed, "value": value} for seed, value in enumerate(values)],
-        "images": 500,
-        "mean": mean,
-        "low": ends[0],
-        "high": ends[1],
-    }
 
 
 def made() -> Record:
@@ -235,16 +207,12 @@ def said_of(*conditions: dict[str, Any]) -> dict[str, Any]:
     return {"claim": "So.", "source": "us", "note": "", "given": [], "conditions": [*conditions]}
 
 
-def condition(row: str, column: str, minus: str = "", **bounds: float) -> dict[str, Any]:
-    second = {"row": minus, "column": column} if minus else None
-    return {"cell": {"row": row, "column": column}, "minus": second, "least": None, "most": None, **bounds}
-
-
 @pytest.mark.parametrize(
     ("conditions", "said"),
     [
         ([condition("RL", "robust", least=0.18)], "holds"),
-        ([condition("RL", "robust", least=0.18, most=0.26)], "holds"),
+        ([condition("RL", "robust", least=0.18, most=0.27)], "holds"),
+        ([condition("RL", "robust", least=0.184, most=0.26)], "undecided"),  # either alone lies within
         ([condition("RL", "robust", least=0.2)], "undecided"),  # over seeds from 0.21, over images from 0.185
         ([condition("RL", "robust", least=0.3)], "does not hold"),
         ([condition("RL", "robust", most=0.18)], "does not hold"),
@@ -311,103 +279,13 @@ def test_a_table_says_which_intervals_are_over_seeds_alone() -> None:
         head = Book({"made-cpu": record}, "").table("made-cpu", "1").splitlines()[0]
         said.append(head.removeprefix("**Table 1. All**"))
     whole = " Over seeds alone are the intervals of: margin."
-    assert said == [whole, whole.replace("margin", "margin (in some rows)"), ""]
+    assert said == [whole, whole.replace("alone", "alone, in RL,"), ""]
 
 
 def test_a_difference_of_single_seeds_decides_nothing() -> None:
     cells = {("RL", "clean"): cell("RL", "clean", 0.9), ("SL", "clean"): cell("SL", "clean", 0.1)}
     claim = {"given": [], "conditions": [condition("RL", "clean", "SL", least=0.0)]}
     assert answer(claim, cells) == "undecided"
-
-
-def outcomes_of(cell: dict[str, Any], *each: list[int]) -> dict[str, Any]:
-    """The cell with its outcomes, a list of 1, 0, -1 a seed."""
-    values: list[dict[str, Any]] = [
-        {"seed": seed, "value": sum(one) / len(one), "data": "the same", **packed(one)}
-        for seed, one in enumerate(each)
-    ]
-    mean = sum(value["value"] for value in values) / len(values)
-    return cell | {"values": values, "images": len(each[0]), "mean": mean}
-
-
-def test_seeds_that_agree_leave_a_difference_what_the_images_allow() -> None:
-    first, second = cell("RL", "clean", 0.7, 0.7), cell("SL", "clean", 0.65, 0.65)
-    half = 1.96 * (0.7 * 0.3 / 500 + 0.65 * 0.35 / 500) ** 0.5
-    assert difference(first, second) == pytest.approx((0.05, 0.05 - half, 0.05 + half), abs=1e-3)
-
-
-def test_images_that_both_get_right_or_wrong_say_nothing_of_a_difference() -> None:
-    right = [1] * 350 + [0] * 150
-    first, second = [*right], [0] * 25 + right[25:]  # 25 discordant images, all one way
-    paired = difference(
-        outcomes_of(cell("RL", "clean", 0), first, first),
-        outcomes_of(cell("SL", "clean", 0), second, second),
-    )
-    assert paired is not None
-    # Agresti & Min 2005: (b + c + 1 - (b - c)^2 / n) / (n + 2)^2.
-    half = 1.96 * (25 + 1 - 25**2 / 500) ** 0.5 / 502
-    assert paired == pytest.approx((0.05, 0.05 - half, 0.05 + half), abs=1e-4)
-
-
-def test_no_interval_passes_the_natural_ends() -> None:
-    wide = cell("RL", "margin", 0.1, 0.9)  # a t-interval of two seeds is wider than any cosine
-    free, cosine, length = (
-        span(wide | {"least": least, "most": most})
-        for least, most in ((None, None), (-1.0, 1.0), (0.0, None))
-    )
-    assert free is not None
-    assert free.low < -1 < 1 < free.high
-    assert cosine == (0.5, -1.0, 1.0)
-    assert length == (0.5, 0.0, free.high)
-
-
-def test_a_difference_holds_what_seeds_and_what_images_allow() -> None:
-    # Three seeds hardly differ; which 500 images were drawn matters more.
-    first = [[1] * 100 + [0] * 400, [1] * 101 + [0] * 399, [1] * 99 + [0] * 401]
-    second = [[0] * 400 + one[:100] for one in ([1] * 92 + [0] * 8, [1] * 93 + [0] * 7, [1] * 91 + [0] * 9)]
-    one = outcomes_of(cell("RL", "clean", 0), *first)
-    other = outcomes_of(cell("SL", "clean", 0), *second)
-    seeds = contrast([0.2, 0.202, 0.198], [0.184, 0.186, 0.182])
-    found = difference(one, other)
-    assert found is not None
-    assert seeds.low is not None
-    assert seeds.low > 0 > found.low
-    noisy = [[1] * 50 + [0] * 450, [1] * 100 + [0] * 400, [1] * 150 + [0] * 350]  # here the seeds matter more
-    wide = difference(outcomes_of(cell("RL", "clean", 0), *noisy), other)
-    over = contrast([0.1, 0.2, 0.3], [0.184, 0.186, 0.182])
-    assert wide is not None
-    assert (wide.low, wide.high) == pytest.approx((over.low, over.high))
-
-
-def test_no_loss_in_any_seed_decides_that_there_is_little() -> None:
-    cells = {("RL", "clean"): outcomes_of(cell("RL", "clean", 0), [0] * 500, [0] * 500)}
-    claim = {"given": [], "conditions": [condition("RL", "clean", most=0.02)]}
-    assert answer(claim, cells) == "holds"
-
-
-def test_images_allow_a_proportion_its_exact_interval_and_a_difference_a_normal_one() -> None:
-    share = outcomes_of(cell("RL", "clean", 0), [0] * 500, [0] * 500)
-    assert over_images(share) == clopper_pearson(0, 500)
-    low, high = over_images(share | {"least": -1.0})  # 0 of 500 lost: as many may be won
-    assert low == pytest.approx(-high)
-    assert high == pytest.approx(1.96 / 502, abs=1e-5)
-    assert over_images(share, 0.99)[1] > over_images(share)[1]
-    assert over_images(cell("RL", "margin", 0.0, 0.0, interval=None)) == ()
-
-
-def test_the_error_of_a_difference_covers_as_often_as_it_says() -> None:
-    """Of 2,000 draws of 200 images with 6 % against 3 % discordant, 95 % intervals miss in 3 to 7 %."""
-    rng = np.random.default_rng(0)
-    draws = rng.choice([1.0, -1.0, 0.0], p=[0.06, 0.03, 0.91], size=(2000, 200))
-    missed = np.mean([abs(one.mean() - 0.03) > 1.96 * standard_error(one) for one in draws])
-    assert 0.03 < missed < 0.07
-
-
-@given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=50))
-def test_outcomes_survive_their_masks(outcomes: list[int]) -> None:
-    found = unpacked(packed(outcomes), len(outcomes))
-    assert found is not None
-    assert found.tolist() == outcomes
 
 
 def test_a_figure_without_an_interval_decides_nothing() -> None:
@@ -424,19 +302,9 @@ def test_the_ledger_shows_the_interval_that_it_judges_by() -> None:
     claim = said_of(condition("RL", "robust", least=0.2)) | {"given": [condition("RL", "clean", least=0.5)]}
     text = Book({"made-cpu": made() | {"claims": [claim]}}, "").ledger("made-cpu")
     assert (
-        "**undecided** | RL, robust: 22.0 % [18.4, 25.9] (asked: at least 20.0 %); given RL, clean: 70.3 % ["
+        "**undecided** | RL, robust: 22.0 % [18.3, 26.0] (asked: at least 20.0 %); given RL, clean: 70.3 % ["
         in text
     )
-
-
-def test_an_accuracy_has_no_interval_beyond_its_ends() -> None:
-    found = span(cell("RL", "robust", 0.0, 0.0, 0.02))
-    assert found is not None
-    assert (found.low, round(found.mean, 4)) == (0.0, 0.0067)
-    assert found.high > 0.02
-    number = span(cell("RL", "margin", 0.0, 0.0, 0.02))
-    assert number is not None
-    assert number.low < 0
 
 
 def test_a_drawing_says_what_its_intervals_are_over() -> None:

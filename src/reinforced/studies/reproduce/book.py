@@ -188,14 +188,20 @@ class Book:
 
     def _seeds_alone(self, name: str, table: Mapping[str, Any]) -> str:
         """Which columns have intervals that other images would widen by nobody knows how much."""
-        said = []
+        groups: dict[str, list[str]] = {}
         for column in table["columns"]:
             cells = [self._cell(name, label, column["id"]) for label in table["rows"]]
             known = [cell for cell in cells if cell.get("low") is not None]
-            alone = [cell for cell in known if not over_images(cell)]
-            some = " (in some rows)" if len(alone) < len(known) else ""
-            said += [column["title"] + some] if alone else []
-        return f"Over seeds alone are the intervals of: {'; '.join(said)}." if said else ""
+            alone = [cell["row"] for cell in known if not over_images(cell)]
+            others = [cell["row"] for cell in known if cell["row"] not in alone]
+            fewer = ("but for", others) if len(others) < len(alone) else ("in", alone)
+            which = f", {fewer[0]} {'; '.join(fewer[1])}," if others else ""
+            if alone:
+                groups.setdefault(which, []).append(column["title"])
+        return " ".join(
+            f"Over seeds alone{rows} are the intervals of: {'; '.join(titles)}."
+            for rows, titles in groups.items()
+        )
 
     def _label(self, name: str, label: str) -> str:
         record = self._records[name]

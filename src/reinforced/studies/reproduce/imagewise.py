@@ -78,11 +78,15 @@ def cell_error(cell: Mapping[str, Any]) -> float | None:
 def over_images(cell: Mapping[str, Any], confidence: float = CONFIDENCE) -> tuple[float, ...]:
     """The ends that another draw of the images allows a cell's mean; none where it is of no images.
 
-    Clopper & Pearson's of a proportion, a normal interval of other figures.
+    Clopper & Pearson's of a proportion, a normal interval of other figures. A mean over seeds need not be a
+    whole number of images: its lower end is that of the number below, its upper end that of the one above.
     """
     share, images = cell["unit"] == "share", cell["images"]
     if share and images is not None and cell["least"] == 0:
-        return clopper_pearson(round(cell["mean"] * images), images, confidence)
+        total, seeds = sum(round(value["value"] * images) for value in cell["values"]), len(cell["values"])
+        low, _ = clopper_pearson(total // seeds, images, confidence)
+        _, high = clopper_pearson(-(-total // seeds), images, confidence)
+        return low, high
     error = cell_error(cell)
     if error is None:
         return ()
