@@ -285,6 +285,18 @@ def test_a_masked_verdict_names_its_best_witness_and_its_cause() -> None:
     assert "No cause" in verdict(measured(600, 500), breaking(450)).reason
 
 
+def test_nothing_is_said_to_be_left_where_no_check_was_run() -> None:
+    found = judge(CLAIM, measured(30, control=10), [])
+    assert (found.label, found.examined) == ("not-robust", False)
+    assert "is left" not in found.paragraph
+    assert found.paragraph.endswith(f"{found.reason} No check was run.")
+    assert found.not_tested[0].endswith("no check, and none was run")
+    assert not any("--budget" in one for one in found.not_tested)
+    examined = verdict(measured(30, control=10), breaking(5))
+    assert examined.examined
+    assert f"{examined.residual} is left. {examined.reason}" in examined.paragraph
+
+
 def test_what_was_not_tested_is_said() -> None:
     unable = Finding("bpda", None, "needs gradients")
     said = not_tested(measured(600, control=None, ensemble=False), [unable])

@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         n, share = len(images), Share(300, len(images))
         verdict = Verdict(
             Claim.parse(str(given["claim"])), label, "So.", share, Share(residual, n),
-            Share(300 - residual, n), share, Gain(0, 0, n), (), (), n, 7, given["budget"],
+            Share(300 - residual, n), share, Gain(0, 0, n), (), (), True, n, 7, given["budget"],
         )  # fmt: skip
         no = (False,) * n
         return Diagnosis(verdict, Measured(no, no, None, no, no, True, given["budget"], 7), ())

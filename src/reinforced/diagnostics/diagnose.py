@@ -61,6 +61,7 @@ class Diagnosis:
             if self.measured.control_left is None
             else {"attack": STRONG.name, "count": sum(self.measured.control_left)},
             "gain": {"share": verdict.gain.value, "upper": verdict.gain.upper, "p": verdict.gain.p},
+            "examined": verdict.examined,
             "images": verdict.images,
             "passes": verdict.passes,
             "budget": verdict.budget,

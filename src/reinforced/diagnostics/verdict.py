@@ -33,12 +33,14 @@ class Verdict:
             ``inconclusive``.
         reason: one sentence.
         claimed: left by the claimed attack, as run here.
-        residual: left of that by everything verified: the robustness that remains, whatever the label.
+        residual: left of that by everything verified: the robustness that remains, whatever the label. Where
+            nothing was ``examined``, the same as ``claimed``.
         loss: claimed, but broken by verified examples.
         control: of the undefended control under the claimed attack; ``None`` without one.
         gain: over the control; over nothing without one.
         evidence: the findings that fired, best grade first, those with most witnesses first.
         not_tested: what was not looked at, in words.
+        examined: whether the checks were run, which a gain that is surely negligible does not need.
         images, passes, budget: what lies behind it.
     """
 
@@ -52,6 +54,7 @@ class Verdict:
     gain: Gain
     evidence: tuple[Finding, ...]
     not_tested: tuple[str, ...]
+    examined: bool
     images: int
     passes: int
     budget: str
@@ -66,10 +69,9 @@ class Verdict:
             "not-robust": "is no robustness",
             "inconclusive": "is open",
         }[self.label]
-        return (
-            f"{self.label.upper()}. The claim of {self.claimed} under {self.claim.attack} at "
-            f"{self.claim.threat} {stands}: {self.residual} is left. {self.reason}"
-        )
+        claim = f"The claim of {self.claimed} under {self.claim.attack} at {self.claim.threat}"
+        said = f": {self.residual} is left. {self.reason}" if self.examined else f". {self.reason}"
+        return f"{self.label.upper()}. {claim} {stands}{said}{'' if self.examined else ' No check was run.'}"
 
 
 def judge(claim: Claim, measured: Measured, findings: Sequence[Finding]) -> Verdict:
@@ -108,6 +110,7 @@ def judge(claim: Claim, measured: Measured, findings: Sequence[Finding]) -> Verd
         gain,
         ranked(findings),
         not_tested(measured, findings),
+        bool(findings),
         n,
         measured.passes,
         measured.budget,
@@ -279,7 +282,9 @@ def not_tested(measured: Measured, findings: Sequence[Finding]) -> tuple[str, ..
     said = [f"{finding.check}: {finding.message}" for finding in findings if finding.fired is None]
     if measured.control is None:
         said.append("gain over an undefended control: none was given")
-    if not measured.ensemble:
+    if not findings:
+        said.append("what is left: a gain of surely at most 5 points needs no check, and none was run")
+    elif not measured.ensemble:
         said.append("the full ensemble (AutoAttack and more): needs --budget standard")
     said.append(
         f"images beyond these {measured.images}, other threats, and attacks made for this very defence"
