@@ -149,6 +149,23 @@ class Rounded(Around):
         return (z / 4).round() * 4 + 0.01 * F.one_hot(z.argmax(1), 10)
 
 
+class GridGated(Misdirected):
+    """A plain network on 8-bit images, a robust one wherever an attack steps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = x.detach() * 255
+        whole = (steps - steps.round()).abs().flatten(1).amax(1) < 1e-3
+        return torch.where(whole[:, None], self.model(x), self.other(x))
+
+
+class AloneGated(Misdirected):
+    """A plain network on a single image, a robust one on a batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = (self.model if len(x) == 1 else self.other)(x)
+        return logits
+
+
 def defences(plain: nn.Module, robust: nn.Module, other: nn.Module) -> dict[str, nn.Module]:
     """All by name, of a plain network, a robust one and another plain one."""
     return {
@@ -161,12 +178,14 @@ def defences(plain: nn.Module, robust: nn.Module, other: nn.Module) -> dict[str,
         "shifting": Shifting(plain),
         "decoy": Decoy(plain, robust),
         "rounded": Rounded(plain),
+        "grid-gated": GridGated(plain, robust),
+        "alone-gated": AloneGated(plain, robust),
         "honest": robust,
     }
 
 
 NAMES = tuple(defences(*(nn.Identity() for _ in range(3))))
-CLAIMS = {"honest": "pgd(steps=50,loss=margin,restarts=3)"}
+CLAIMS = dict.fromkeys(("grid-gated", "alone-gated", "honest"), "pgd(steps=50,loss=margin,restarts=3)")
 
 
 def main() -> None:

@@ -140,9 +140,29 @@ def test_the_folder_of_a_model_of_other_code_is_refused(data: Data, tmp_path: Pa
         def forward(self, x: Tensor) -> Tensor:
             return 2 * super().forward(x)
 
-    judged(data, Bands().eval(), out=tmp_path)
-    with pytest.raises(ReinforcedError, match="answers otherwise"):
-        judged(data, Sharper().eval(), out=tmp_path)
+    class Rounding(Bands):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward((x * 255).round() / 255)
+
+    on_grid = ((data[0] * 255).round() / 255, data[1])  # where rounding changes nothing
+    judged(on_grid, Bands().eval(), out=tmp_path)
+    for changed in (Sharper(), Rounding()):
+        with pytest.raises(ReinforcedError, match="answers otherwise"):
+            judged(on_grid, changed.eval(), out=tmp_path)
+
+
+def test_the_control_is_known_before_any_attack(data: Data, tmp_path: Path) -> None:
+    class Untrained(Bands):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).roll(1, 1)
+
+    found = judged(data, control=Untrained().eval(), out=tmp_path)
+    assert found.measured.control_clean == (False,) * 60
+    lead = found.measured.clean_lead
+    assert lead is not None
+    assert lead.value == 1
+    assert judged(data, control=Untrained().eval(), out=tmp_path) == found
+    assert judged(data, control=None).measured.clean_lead is None
 
 
 def test_a_damaged_folder_is_named(data: Data, tmp_path: Path) -> None:

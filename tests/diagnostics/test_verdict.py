@@ -297,6 +297,14 @@ def test_nothing_is_said_to_be_left_where_no_check_was_run() -> None:
     assert f"{examined.residual} is left. {examined.reason}" in examined.paragraph
 
 
+@pytest.mark.parametrize(("right", "label"), [(1000, "genuine"), (960, "genuine"), (900, "inconclusive")])
+def test_a_control_that_has_learned_less_shows_no_gain(right: int, label: Label) -> None:
+    found = verdict(replace(measured(600), control_clean=tuple(row < right for row in range(1000))))
+    assert found.label == label
+    if label == "inconclusive":
+        assert "10.0 points fewer" in found.reason
+
+
 def test_what_was_not_tested_is_said() -> None:
     unable = Finding("bpda", None, "needs gradients")
     said = not_tested(measured(600, control=None, ensemble=False), [unable])

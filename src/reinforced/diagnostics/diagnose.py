@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from reinforced.attacks.base import run_attack
 from reinforced.attacks.losses import widened
+from reinforced.attacks.pgd import random_start
 from reinforced.attacks.pgd_as_released import PGDAsReleased
 from reinforced.attacks.seal import device_of, sealed
 from reinforced.attacks.spec import parse_attack
@@ -28,6 +29,7 @@ from reinforced.errors import Interrupted, ReinforcedError, did_you_mean
 from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256, writing
 from reinforced.evaluation.preflight import preflight
 from reinforced.files import write_json
+from reinforced.streams import Stream
 
 Told = Callable[[str], None]
 ANSWERS = 64
@@ -125,7 +127,7 @@ def diagnose(
         stack.enter_context(writing(kept.folder))
         claim_folder(kept.folder, setup, "diagnosis")
         if not checked.randomised:
-            kept.bind(_answers(model, images))
+            kept.bind(_answers(model, images, stated.threat))
         told("the claimed attack")
         outcome = kept.outcome()
         if outcome is None:
@@ -150,7 +152,7 @@ def diagnose(
         against = None
         if control is not None:
             standing = outcome["control"]
-            against = Against(standing, _spared(case, standing, kept, told))
+            against = Against(outcome["control_clean"], standing, _spared(case, standing, kept, told))
         findings: list[Finding] = []
         begun = _measured(case, findings, against)
         if begun.gain.upper > NEGLIGIBLE or begun.weak:
@@ -201,10 +203,13 @@ def _setup(
     return setup
 
 
-def _answers(model: nn.Module, images: Tensor) -> Tensor:
+def _answers(model: nn.Module, images: Tensor, threat: ThreatModel) -> Tensor:
+    """Logits at images and in their balls: code that rounds, say, changes no answer at an image."""
     device = device_of(model)
+    asked = images[:ANSWERS].to(device)
+    asked = torch.cat([asked, random_start(asked, threat, Stream(0, "answers"))])
     with sealed(model, device) as meter, torch.no_grad():
-        return widened(meter(images[:ANSWERS].to(device))).float().cpu()
+        return widened(meter(asked)).float().cpu()
 
 
 def _silent(part: str) -> None:
@@ -275,4 +280,5 @@ def _measured(case: Case, findings: Sequence[Finding], control: Against | None) 
         case.passes,
         None if control is None else tuple(control.left.tolist()),
         float(case.labels.bincount().max() / len(case.labels)),
+        None if control is None else tuple(control.clean.tolist()),
     )

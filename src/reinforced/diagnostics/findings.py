@@ -180,6 +180,7 @@ class Measured:
         passes: all that the diagnosis took, in images.
         control_left: of the control's, what PGD-100 on the margin leaves; ``None`` where it was not run.
         constant: share of the most frequent label, which an answer that never changes keeps.
+        control_clean: of the control, rightly classified before any attack; ``None`` without one.
     """
 
     clean: tuple[bool, ...]
@@ -192,6 +193,7 @@ class Measured:
     passes: int
     control_left: tuple[bool, ...] | None = None
     constant: float = 0.0
+    control_clean: tuple[bool, ...] | None = None
 
     @property
     def images(self) -> int:
@@ -216,6 +218,11 @@ class Measured:
         left = zip(self.claimed, self.witnessed, strict=True)
         kept = tuple(stands and not broken for stands, broken in left)
         return self._over(self.control_left if self.weak else self.control, kept)
+
+    @property
+    def clean_lead(self) -> Gain | None:
+        """Of the model over the control before any attack; ``None`` without one."""
+        return None if self.control_clean is None else self._over(self.control_clean, self.clean)
 
     def _over(self, control: tuple[bool, ...] | None, kept: tuple[bool, ...]) -> Gain:
         other = control or (False,) * self.images

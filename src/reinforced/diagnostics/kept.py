@@ -14,6 +14,9 @@ from reinforced.diagnostics.findings import Finding
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Part, digest, read_part, write_part
 
+OUTCOME = ("clean", "claimed", "control_clean", "control", "passes")
+"""What :func:`~reinforced.diagnostics.reproduction.reproduce` gives."""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -42,16 +45,16 @@ class Kept:
             )
 
     def outcome(self) -> dict[str, Tensor] | None:
-        """The claimed attack's outcome: (N,) bool tensors ``clean``, ``claimed``, ``control``, or nothing."""
+        """The claimed attack's outcome, by the names of :data:`OUTCOME`, or nothing."""
         file = self.folder / "claim.npz"
         if not file.is_file():
             return None
-        part = read_part(file, ("clean", "claimed", "control", "passes"))
+        part = read_part(file, OUTCOME)
         return dict(part.tensors)
 
     def keep_outcome(self, tensors: Mapping[str, Tensor]) -> None:
         """Write it."""
-        ordered = {name: tensors[name] for name in ("clean", "claimed", "control", "passes")}
+        ordered = {name: tensors[name] for name in OUTCOME}
         write_part(self.folder / "claim.npz", Part(ordered, "", 0.0, digest(list(ordered.values()), "")))
 
     def control(self) -> tuple[Tensor, int] | None:

@@ -24,8 +24,9 @@ STRONG = PGD(steps=100, loss="margin")
 
 @dataclass(frozen=True)
 class Against:
-    """The control under the claimed attack, and under a strong one after it: (N,) bool each."""
+    """The control before attacks, under the claimed one, and under a strong one after it: (N,) bool each."""
 
+    clean: Tensor
     claimed: Tensor
     left: Tensor
 
@@ -40,14 +41,20 @@ def reproduce(
     seed: int,
     run: Runner,
 ) -> dict[str, Tensor]:
-    """Run the claimed attack: (N,) bool ``clean``, ``claimed``, ``control``, and the ``passes`` it took."""
+    """Run the claimed attack; gives what :data:`~reinforced.diagnostics.kept.OUTCOME` names, (N,) bool."""
     clean, left, passes = _run(claim, model, images, labels, checked, seed, run)
-    against = torch.zeros_like(clean)
+    before = against = torch.zeros_like(clean)
     if control is not None:
         known = preflight(control, images, labels, [])
-        _, against, more = _run(claim, control, images, labels, known, seed, run)
+        before, against, more = _run(claim, control, images, labels, known, seed, run)
         passes += more
-    return {"clean": clean, "claimed": left, "control": against, "passes": torch.tensor(passes)}
+    return {
+        "clean": clean,
+        "claimed": left,
+        "control_clean": before,
+        "control": against,
+        "passes": torch.tensor(passes),
+    }
 
 
 def _run(

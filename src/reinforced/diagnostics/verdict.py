@@ -88,9 +88,10 @@ def judge(claim: Claim, measured: Measured, findings: Sequence[Finding]) -> Verd
        leaves less here than was claimed; or verified examples defeat the certificate claimed.
     4. inconclusive: a claim or attack that failed the lint and was not rerun; a failed control or a
        mechanism that no matching attack put a figure to; a budget or a control that was missing.
-    5. genuine: 500 images, the full ensemble, a significant gain of which surely something and more than
-       half is left, more than a constant answer keeps, a loss of at most 5 points at 95 %, at most 3 points
-       lost to attacks without gradients alone, and the binarisation test passed.
+    5. genuine: 500 images, the full ensemble, a significant gain, over a control that is not surely more than
+       5 points less accurate, of which surely something and more than half is left, more than a constant
+       answer keeps, a loss of at most 5 points at 95 %, at most 3 points lost to attacks without gradients
+       alone, and the binarisation test passed.
     """
     n = measured.images
     claimed, loss = Share(sum(measured.claimed), n), Share(sum(measured.witnessed), n)
@@ -222,6 +223,12 @@ def _objections(measured: Measured, findings: Sequence[Finding], loss: Share, p_
         reasons.append("No undefended control was given, so no gain is shown: give --control.")
     elif p_gain >= SIGNIFICANCE:
         reasons.append(f"The gain over the control is not significant (p = {p_gain:.2g}).")
+    lead = measured.clean_lead
+    if lead is not None and lead.lower > NEGLIGIBLE:
+        reasons.append(
+            f"Before any attack the control is right on {100 * lead.value:.1f} points fewer of the images: a "
+            "gain over a model that has learned less shows nothing."
+        )
     left, gain = measured.residual_gain, measured.gain
     if left.lower <= 0:
         reasons.append("What is left is not surely more than the control keeps.")

@@ -7,11 +7,13 @@ from reinforced.diagnostics.checks.black_box import BlackBox
 from reinforced.diagnostics.checks.bpda import BPDA
 from reinforced.diagnostics.checks.certificate import CertificateCheck
 from reinforced.diagnostics.checks.claim_lint import ClaimLint
+from reinforced.diagnostics.checks.consistency import Consistency
 from reinforced.diagnostics.checks.convergence import Convergence
 from reinforced.diagnostics.checks.ensemble import Ensemble
 from reinforced.diagnostics.checks.epsilon_rising import EpsilonRising
 from reinforced.diagnostics.checks.finite_differences import FiniteDifferences
 from reinforced.diagnostics.checks.gradient_alignment import GradientAlignment
+from reinforced.diagnostics.checks.grid import Grid
 from reinforced.diagnostics.checks.imbalanced_gradients import ImbalancedGradients
 from reinforced.diagnostics.checks.loss_saturation import LossSaturation
 from reinforced.diagnostics.checks.one_step import OneStep
@@ -25,6 +27,7 @@ CHECKS: tuple[type[Check], ...] = (
     ClaimLint,
     AttackLint,
     Randomness,
+    Consistency,
     ZeroGradients,
     FiniteDifferences,
     LossSaturation,
@@ -33,6 +36,7 @@ CHECKS: tuple[type[Check], ...] = (
     ImbalancedGradients,
     Convergence,
     BPDA,
+    Grid,
     EpsilonRising,
     Unbounded,
     RandomSearched,
