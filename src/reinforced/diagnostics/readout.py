@@ -23,6 +23,7 @@ def read_out(model: nn.Module, images: Tensor, classes: int) -> nn.Module | None
     """The module that turns feature vectors into class scores, by what it does; ``None`` where none does.
 
     The last one called with (N, F) that returns (N, ``classes``) and is affine: f(2a) - f(a) = f(a) - f(0).
+    It must be called on every pass: a model that chooses among networks has no read-out of its own.
     """
     last: list[nn.Module] = []
 
@@ -39,13 +40,26 @@ def read_out(model: nn.Module, images: Tensor, classes: int) -> nn.Module | None
         for handle in handles:
             handle.remove()
     for module in reversed(last):
-        if last.count(module) == 1 and _affine(module, model, images):
+        if last.count(module) == 1 and _always(module, model, images) and _affine(module, model, images):
             return module
     return None
 
 
 def _inside(module: nn.Module) -> bool:
     return any(True for _ in module.children())
+
+
+def _always(module: nn.Module, model: nn.Module, images: Tensor) -> bool:
+    """Whether repeated passes, on parts of the batch and beside the images as well, all call it."""
+    calls: list[None] = []
+    asked = [*[images] * 8, images[:2], images[2:] if len(images) > 2 else images, 0.998 * images + 0.001]
+    with hooked(module, lambda *_: calls.append(None)):
+        for part in asked:
+            before = len(calls)
+            model(part)
+            if len(calls) == before:
+                return False
+    return True
 
 
 def _affine(module: nn.Module, model: nn.Module, images: Tensor) -> bool:

@@ -64,6 +64,32 @@ def test_without_a_read_out_the_logits_serve(
     assert found.figures["features"] == "the model's logits"
 
 
+@pytest.mark.parametrize("gate", ["drawn", "off the images"])
+def test_a_network_that_is_not_always_asked_has_no_read_out(
+    case_for: Callable[..., Case], model_named: Callable[[str], nn.Module], gate: str
+) -> None:
+    class Choosing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = model_named("plain"), model_named("pgd")
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            steps = x * 255
+            on_grid = bool((steps - steps.round()).abs().max() < 1e-3)
+            one = bool(torch.rand(()) < 0.5) if gate == "drawn" else on_grid
+            logits: torch.Tensor = (self.one if one else self.other)(x)
+            return logits
+
+    model = Choosing().eval()
+    images = case_for("plain", images=24).images
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        assert read_out(model, images[:4], 10) is None
+    if gate != "drawn":
+        found = SMALL.measure(case_for(model))
+        assert "failed under this check" not in found.message
+
+
 def test_a_problem_has_the_solution_it_claims(
     case_for: Callable[..., Case], model_named: Callable[[str], nn.Module]
 ) -> None:
