@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from reinforced.report.evaluations import first_of
+from reinforced.report.reading import Reader
 from reinforced.report.records import RunRecord, read_runs
 from reinforced.report.reproduce import citation, commands
 from reinforced.report.tables import all_tables, claimed_threat, comparisons, published, seeds, threats
+from reinforced.report.verdicts import read_verdicts
 from tests.report.made_up_runs import THREAT, MadeUp, make_run, write
 
 
@@ -82,6 +84,15 @@ def test_commands_are_typed_as_they_are(records: tuple[RunRecord, ...]) -> None:
         for line in lines
     )
     assert "commit c0ffeec0ffee" in citation(records)
+
+
+@pytest.mark.parametrize("examined", [True, False])
+def test_nothing_is_shown_as_left_where_no_check_was_run(tmp_path: Path, examined: bool) -> None:
+    share = {"count": 16, "share": 0.16, "interval": [0.1, 0.24]}
+    write(tmp_path / "verdict.json", {"claimed": share, "residual": share, "examined": examined})
+    (found,) = read_verdicts(Reader(tmp_path))
+    assert found.claimed.share == 0.16
+    assert math.isnan(found.residual.share) is not examined
 
 
 def test_the_threat_of_a_claim() -> None:

@@ -41,6 +41,7 @@ class VerdictRecord:
 
     Attributes:
         label: genuine, overstated, masked, not-robust, inconclusive; empty if it is missing.
+        residual: not-a-number where no check was run.
         evidence: the findings that fired, best grade first, those with most witnesses first.
         findings: all of them, in the order in which they ran.
     """
@@ -84,7 +85,8 @@ def _verdict(file: Path, values: Mapping[str, Any]) -> VerdictRecord:
         text(values, "paragraph"),
         text(values, "reason"),
         _share(values, "claimed"),
-        _share(values, "residual"),
+        # Where no check was run it repeats what was claimed, which is nothing left of it.
+        _share(values if values.get("examined", True) else {}, "residual"),
         _share(values, "loss"),
         _share(values, "control"),
         number(values, "images"),
