@@ -47,6 +47,7 @@ REGULARISERS = {
     "spectral_penalty": Row(SpectralPenalty(), 0, False),
     "spectral_norm": Row(SpectralNorm(), 0, False, projects=True),
     "spectral_norm-tight": Row(SpectralNorm(limit=0.1), 0, False, projects=True),
+    "spectral_norm-batch-norm": Row(SpectralNorm(batch_norm=0.1), 0, False, projects=True),
     "logit_norm": Row(LogitNorm(), 0, False),
     "label_smoothing": Row(LabelSmoothing(), 0, False),
 }

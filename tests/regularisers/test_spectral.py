@@ -125,11 +125,66 @@ def test_batch_norm_undoes_the_limit() -> None:
     assert torch.allclose(model(images), before, atol=1e-3)
 
 
+def factors(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.running_var is not None
+    return norm.weight.detach().abs() / (norm.running_var + norm.eps).sqrt()
+
+
+@pytest.mark.parametrize(("limit", "binds"), [(0.5, True), (50.0, False)])
+def test_a_limit_on_batch_norm_is_one_on_its_factors(limit: float, binds: bool) -> None:
+    norm = nn.BatchNorm2d(5)
+    assert norm.running_var is not None
+    with torch.no_grad():
+        norm.weight.copy_(random((5,), 3))
+        norm.running_var.copy_(random((5,)).square())
+    before, old = norm.weight.detach().clone(), factors(norm)
+    SpectralNorm(batch_norm=limit).after_update(nn.Sequential(norm))
+    if binds:
+        assert factors(norm).max().item() == pytest.approx(limit, rel=1e-5)
+        assert torch.allclose(factors(norm) / old, factors(norm).max() / old.max(), rtol=1e-5)
+    else:
+        assert torch.equal(norm.weight, before)
+    SpectralNorm().after_update(nn.Sequential(norm))
+    assert factors(norm).max().item() == pytest.approx(min(limit, old.max().item()), rel=1e-5)
+
+
+def test_batch_norms_without_gains_or_statistics_and_frozen_ones_are_left() -> None:
+    frozen = nn.BatchNorm2d(4)
+    frozen.weight.requires_grad_(False)
+    model = nn.Sequential(
+        nn.BatchNorm2d(4, affine=False), nn.BatchNorm2d(4, track_running_stats=False), frozen
+    )
+    SpectralNorm(batch_norm=0.1).after_update(model)
+    assert all(torch.equal(one, torch.ones(4)) for name, one in model.named_parameters() if "weight" in name)
+
+
+def test_with_both_limits_no_layer_stretches_more_than_their_product() -> None:
+    """What the limit on the layer alone does not give: a bound on layer and batch norm together."""
+    layer = nn.Conv2d(3, 8, 1)
+    with torch.no_grad():
+        layer.weight.copy_(random((8, 3, 1, 1)))
+    model = nn.Sequential(layer, nn.BatchNorm2d(8, momentum=1.0))
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    for limits, bounded in (({"limit": 0.5}, False), ({"limit": 0.5, "batch_norm": 0.6}, True)):
+        regulariser = SpectralNorm(**limits)
+        for _ in range(3):
+            model.train()(images)
+            regulariser.after_update(model)
+        one, other = images[:2], images[2:]
+        with torch.no_grad():
+            moved = (model.eval()(one) - model(other)).norm() / (one - other).norm()
+        (stretch,) = torch.autograd.functional.jacobian(model, (one[:1, :, :1, :1],))  # type: ignore[no-untyped-call]
+        jacobian = stretch.reshape(8, 3)
+        assert (sigma(jacobian) <= 0.3 * (1 + 1e-4)) == bounded
+        assert moved <= sigma(jacobian) * (1 + 1e-4)
+
+
 def test_nothing_waits_for_the_device() -> None:
     """Tensors without values refuse whatever the host would have to wait for."""
     with FakeTensorMode():
         layer = nn.Linear(300, 10)
-        SpectralNorm().after_update(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), layer))
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), layer)
+        SpectralNorm(batch_norm=1.0).after_update(model)
         largest = largest_singular_value(layer.weight)
         with pytest.raises(DataDependentOutputException):
             largest.item()

@@ -16,8 +16,6 @@ from reinforced.studies.reproduce.measures.indicator import Indicator
 from reinforced.studies.reproduce.measures.metric import Metric
 from reinforced.studies.reproduce.paper import Paper, choose_tables, load_paper, paper_names
 from reinforced.studies.reproduce.shelf import recipe_of
-from reinforced.training.averaging import EMA
-from reinforced.training.plan import plan
 from reinforced.training.recipe import Recipe
 from reinforced.training.recipes import load_recipe
 
@@ -129,13 +127,6 @@ def test_transfers_are_made_on_rows_of_several_seeds() -> None:
         assert all(len(paper.row(label).seeds.get(size, given.seeds)) > 1 for label in lent)
 
 
-def test_the_short_averages_forget_the_untrained_weights_sooner() -> None:
-    paper = load_paper("best")
-    for size, decay in (("cpu", 0.99), ("full", 0.999)):
-        averages = {label: recipe.averaging for label, recipe in recipes(paper, size)}
-        assert all(isinstance(one, EMA) and one.decay == decay for one in averages.values())
-
-
 def test_at_full_size_the_decaying_rows_are_trained_as_their_recipe_says() -> None:
     own = load_recipe("baselines/fast-at", size="full", overrides=[])
     found = [recipe for label, recipe in recipes(load_paper("overfitting"), "full") if "cosine" in label]
@@ -185,42 +176,6 @@ def test_a_peak_is_of_every_epoch_of_its_column_and_on_the_images_of_the_end(nam
             parts = [found[part] for part in column.parts]
             of = [found[part.parts[0]] if isinstance(part, Peak) else part for part in parts]
             assert len({part.few for part in of}) == 1, column.id
-
-
-@pytest.mark.parametrize(("size", "images"), [("cpu", 4577), ("full", 45_000)])
-def test_hybrids_differ_from_what_they_are_made_of_in_their_phases_alone(size: str, images: int) -> None:
-    trained = dict(recipes(load_paper("reviewers"), size))
-    own = {"name", "source", "published", "phases"}
-    groups = (
-        ("SL-adv, TRADES", "RL-adv, TRADES", "SL-adv, then RL-adv, TRADES"),
-        ("SL", "RL", "SL fading into RL", "SL, then RL", "RL, then SL"),
-        ("SL-adv", "RL-adv", "RL-adv expected", "SL-adv fading into RL-adv"),
-    )
-    for labels in groups:
-        assert len({trained[label].model_dump_json(exclude=own) for label in labels}) == 1
-    for label in (one for labels in groups for one in labels if "then" in one):
-        first, second = plan(trained[label], images).stretches
-        assert first.steps == pytest.approx(second.steps, rel=0.05), label
-
-
-def test_trade_offs_are_drawn_over_the_strengths_with_autoattack() -> None:
-    paper = load_paper("reviewers")
-    (table,) = choose_tables(paper, ["5.2"], "reviewers")
-    assert table.figure is not None
-    assert [row for rows in table.figure.curves.values() for row in rows] == list(table.rows)
-    assert all(len(rows) >= 3 for rows in table.figure.curves.values())
-    (column,) = [one for one in table.columns if one.id == table.figure.y]
-    assert isinstance(column, Attack)
-    assert column.attacks == ("autoattack",)
-
-
-def test_both_sides_of_the_best_have_as_many_candidates() -> None:
-    paper = load_paper("best")
-    chosen = [row.choose.among for row in paper.rows if row.choose is not None]
-    assert len({len(among) for among in chosen}) == 1
-    assert {label for among in chosen for label in among} == set(paper.tables[0].rows)
-    by_side = [{paper.row(label).recipe for label in among} for among in chosen]
-    assert {"baselines/pgd-at", "baselines/trades", "baselines/awp"} <= by_side[0] & by_side[1]
 
 
 def test_tables_by_number() -> None:
