@@ -146,6 +146,20 @@ def test_weights_gradients_and_running_averages_are_left_alone(row: Row) -> None
 
 
 @every_adversary
+def test_what_other_layers_keep_of_their_inputs_is_left_alone(row: Row) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3)),
+            nn.InstanceNorm2d(4, track_running_stats=True), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10),
+        )  # fmt: skip
+        model(data()[0])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    views_of(row, CrossEntropy(), model, share=False)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@every_adversary
 def test_batch_norm_counts_each_shared_pass_once(row: Row) -> None:
     model = network()
     shared = [view for view in views_of(row, CrossEntropy(), model) if view.logits is not None]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,24 @@ def test_fit_resizes_the_shorter_side_and_cuts_the_centre(width: int, height: in
         assert abs(np.average(np.arange(size), weights=profile) - (size - 1) / 2) <= 0.75 * max(
             1, size / min(width, height)
         )
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_a_channel_are_refused(colour: int, channels: int) -> None:
+    """Pillow would read these as 8-bit ones."""
+
+    def part(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 3, 2, 16, colour, 0, 0, 0)
+    rows = (b"\0" + b"\x80\xff" * 3 * channels) * 2
+    png = (
+        b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+    )
+    with pytest.raises(ReinforcedError, match="16 bits a channel: give 8-bit images"):
+        decode(Item("it", png), None)
 
 
 def test_sixteen_bits_are_refused() -> None:

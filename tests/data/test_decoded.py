@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -65,6 +66,20 @@ def test_another_size_or_a_changed_file_is_decoded_anew(
     source.path.write_bytes(b"changed")
     source.decoded()
     assert source.asked == 3
+
+
+def test_a_file_put_in_anothers_place_with_its_size_and_time_is_decoded_anew(
+    make: Callable[..., Source], pictures: Callable[..., Array]
+) -> None:
+    source = make(list(pictures(3)))
+    os.utime(source.path, (0, 0))
+    source.decoded()
+    other = source.path.with_name("other")
+    other.write_bytes(source.path.read_bytes()[::-1])
+    os.utime(other, (0, 0))
+    other.replace(source.path)
+    source.decoded()
+    assert source.asked == 2
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])

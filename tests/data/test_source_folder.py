@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,29 @@ def test_cached_until_a_file_changes(fill: Fill, monkeypatch: pytest.MonkeyPatch
     assert load(f"folder:{folder}").sha256 != first.sha256
     monkeypatch.setattr("reinforced.data.decoded.decode", None)
     load(f"folder:{folder}")
+
+
+def test_a_hidden_folder_is_passed_over(fill: Fill) -> None:
+    folder = fill("cat", 20)
+    before = load(f"folder:{fill('dog', 20)}")
+    fill("dog/.trash/old", 5, seed=1)
+    assert load(f"folder:{folder}").sha256 == before.sha256
+
+
+def test_folders_that_differ_in_their_pixels_alone_are_told_apart(tmp_path: Path) -> None:
+    """Names, sizes and times of modification are equal, as where archives set them."""
+    hashes = set()
+    for value in (10, 200):
+        for label in ("cat", "dog"):
+            folder = tmp_path / str(value) / label
+            folder.mkdir(parents=True)
+            for k in range(12):
+                (folder / f"{k}.pgm").write_bytes(b"P5 6 6 255\n" + bytes([value]) * 36)
+                os.utime(folder / f"{k}.pgm", (0, 0))
+        data = load(f"folder:{tmp_path / str(value)}")
+        assert (data.train.batch(torch.arange(5))[0] == value).all()
+        hashes.add(data.sha256)
+    assert len(hashes) == 2
 
 
 def test_unfit_folders(fill: Fill, tmp_path: Path, refused: Callable[..., str]) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from reinforced.regularisers import GradientAlignment
 from reinforced.streams import Stream
+from reinforced.training.adversaries import Fast
+from reinforced.training.recipe import Phase
+from reinforced.training.step import Stepper, trainee_of
 
 LABELS = torch.arange(6) % 2
 EPSILON = 0.3
@@ -68,6 +74,35 @@ def test_images_without_gradient_count_as_aligned() -> None:
     assert penalty == 0
     (gradient,) = torch.autograd.grad(penalty, network.w)
     assert (gradient == 0).all()
+
+
+def test_it_is_of_the_steps_clean_images() -> None:
+    """Also beside an adversary that trains on crafted ones alone."""
+    batch, network = images(False), Known(2)
+    seen: list[Tensor] = []
+
+    class Told(GradientAlignment):
+        def penalty(self, network: nn.Module, images: Tensor, *rest: Any) -> Tensor:
+            seen.append(images)
+            return super().penalty(network, images, *rest)
+
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    phase = Phase(epochs=1, adversary=Fast(epsilon=0.3), regularisers=(GradientAlignment(epsilon=EPSILON),))
+    phase = phase.model_copy(update={"regularisers": (Told(epsilon=EPSILON),)})
+    streams = {name: Stream(0, name) for name in ("exploration", "adversary", "regulariser")}
+    accelerator = Accelerator(cpu=True)
+    trainee = trainee_of(network, accelerator, "float32")
+    stepper = Stepper(trainee, phase, optimizer, accelerator, streams, {}, None)
+    stepper.step(batch, LABELS, phase.objective)
+    (given,) = seen
+    assert torch.equal(given, batch)
+
+
+def test_dropout_masks_are_those_of_both_points() -> None:
+    """Else the cosine would measure dropout: a linear model is aligned whatever its mask."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(12, 2))
+    assert value(network, images()).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_its_own_forward_uses_the_batchs_statistics_and_keeps_the_running_ones() -> None:

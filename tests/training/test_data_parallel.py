@@ -101,6 +101,31 @@ def test_two_processes_train_as_one(
     assert_same_training(tmp_path / "one", run, figures)
 
 
+def stopped_within(epoch: int, file: Path, run: Path) -> None:
+    with torchrun(file, run, SLOW="0.3") as process:
+        deadline = time.monotonic() + 90
+        while len(RunDirectory(run).metrics()) < epoch - 1:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+def test_two_processes_go_on_to_the_bit(recipe_file: Callable[..., Path], tmp_path: Path) -> None:
+    """Each has dropout masks and batch-norm averages of its own, which the adversary in eval mode sees."""
+    phases = [{"epochs": 2, "adversary": {"kind": "trades", "epsilon": 0.1, "steps": 2, "step": 0.05}}]
+    file = recipe_file(model={"name": "user_networks:slow"}, data=TWO_PHASES["data"], phases=phases)
+    stopped_within(2, file, tmp_path / "pieces")
+    assert load_checkpoint(RunDirectory(tmp_path / "pieces").state)[1]["place"]["batch"] > 0
+    for run in (tmp_path / "pieces", tmp_path / "whole"):
+        with torchrun(file, run) as process:
+            _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "pieces")
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 def test_the_first_process_decides_for_all(
     recipe_file: Callable[..., Path], fit: Fit, figures: Figures, tmp_path: Path
 ) -> None:

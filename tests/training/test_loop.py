@@ -281,6 +281,33 @@ def test_swa_is_the_mean_with_fresh_statistics(make: Make, fit: Fit, tmp_path: P
     assert_near({name: found[name] for name in expected}, expected)
 
 
+def test_swa_takes_its_statistics_from_whole_batches(make: Make, fit: Fit, tmp_path: Path) -> None:
+    """One image is left over: batch norm over its features could not even be computed."""
+    recipe = make(
+        model={"name": "user_networks:norm_of_features"},
+        data={"source": "digits", "limit": 97},
+        averaging={"kind": "swa", "start": 0.5},
+    )
+    assert 97 % recipe.batch_size == 1
+    assert fit(recipe, tmp_path / "run")["test_accuracy"] > 0.1
+
+
+def test_nothing_held_out_is_refused_before_training(make: Make, fit: Fit, tmp_path: Path) -> None:
+    recipe = make(data={"source": f"folder:{pictured(tmp_path / 'images')}", "validation": 0.01})
+    with pytest.raises(ReinforcedError, match=r"data\.validation=0\.01 holds no image of folder:.* out"):
+        fit(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def pictured(folder: Path) -> Path:
+    """Two classes of grey squares, ten each."""
+    for name, value in (("dark", 40), ("light", 200)):
+        (folder / name).mkdir(parents=True)
+        for k in range(10):
+            (folder / name / f"{k}.pgm").write_bytes(b"P5 8 8 255\n" + bytes([value + k]) * 64)
+    return folder
+
+
 def test_before_swa_begins_the_network_itself_is_evaluated(
     make: Make, fit: Fit, figures: Figures, tmp_path: Path
 ) -> None:

@@ -307,6 +307,38 @@ def test_the_fourth_collapse_stops(make: Make, tmp_path: Path, script: Callable[
     ]
 
 
+@pytest.mark.parametrize("on_collapse", ["stop", "roll_back"])
+def test_without_sound_weights_to_go_back_to_it_stops(
+    make: Make, tmp_path: Path, script: Callable[..., None], on_collapse: str
+) -> None:
+    """The first check may already find the adversary harmless; a note is all that resuming could change."""
+    script([0.0])
+    recipe = guarded(make, 4, on_collapse=on_collapse, threat="linf:0.001", every=2)
+    phases = [{"epochs": 4, "adversary": {"kind": "fgsm", "epsilon": 0.001, "step": 0.001}}]
+    recipe = make(phases=phases, probe=recipe.probe.model_dump() if recipe.probe else None)
+    summary, notes = listened(recipe, tmp_path / "run")
+    assert (summary["epochs"], summary["stopped_early"], summary["collapsed_epochs"]) == (2, True, [2])
+    (note,) = notes
+    assert "under fgsm as trained" in note
+    assert note.endswith("; stopped, no check before has found the weights sound")
+
+
+@pytest.mark.parametrize("averaging", [None, {"kind": "ema", "decay": 0.99}])
+def test_an_average_is_not_held_against_what_the_bare_weights_were_shown(
+    make: Make, tmp_path: Path, script: Callable[..., None], averaging: dict[str, Any] | None
+) -> None:
+    """It lags behind them, and that is no catastrophe; without one the same figures are."""
+    script([0.0] * 4)
+    adversary = {"kind": "fgsm", "epsilon": 0.001, "step": 0.001}
+    recipe = make(
+        phases=[{"epochs": 4, "adversary": adversary}],
+        probe=SMALL | {"threat": "linf:0.001"},
+        averaging=averaging,
+    )
+    summary, notes = listened(recipe, tmp_path / "run")
+    assert bool(notes) == ("collapsed_epochs" in summary) == (averaging is None)
+
+
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_roll_back_is_resumable_to_the_bit(
     make: Make,

@@ -110,6 +110,17 @@ def norm(classes: int, shape: Shape) -> nn.Module:
     )  # fmt: skip
 
 
+def norm_of_features(classes: int, shape: Shape) -> nn.Module:
+    """Batch norm of features, which one image has no variance of."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(shape[0] * shape[1] * shape[2], 16),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Linear(16, classes),
+    )
+
+
 class Disagreeing(nn.Module):
     """Blind when it is evaluated, in every process but the first, after its first epoch of three updates."""
 

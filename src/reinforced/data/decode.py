@@ -41,6 +41,9 @@ def decode(item: Item, size: int | None) -> Array:
         with Image.open(io.BytesIO(item.data) if isinstance(item.data, bytes) else item.data) as image:
             if image.mode not in _GREY + _COLOUR:
                 raise ReinforcedError(f"{item.where} has pixels of type {image.mode}: give 8-bit images")
+            # Pillow keeps the upper 8 of 16 bits a channel without a word.
+            if any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ())):
+                raise ReinforcedError(f"{item.where} has 16 bits a channel: give 8-bit images")
             converted = image.convert("L" if image.mode in _GREY else "RGB")
         if size is not None:
             converted = fit(converted, size)

@@ -23,7 +23,7 @@ from reinforced.data.store import Array
 from reinforced.errors import ReinforcedError
 from reinforced.files import atomic, write_json
 
-_FORMAT = 1
+_FORMAT = 2
 _PIECE = 32  # images a thread decodes at a time: handing them over one by one costs a quarter more
 _CHUNK = 16 * _PIECE  # images in memory
 
@@ -45,7 +45,7 @@ def decoded(
     Grey images stay one channel where all are grey; one colour image makes all of them three channels.
 
     Args:
-        files: name and path of each file behind the images. Names, sizes and times are the cache's key.
+        files: name and path of each file behind the images. Names, paths, sizes and times are the key.
         items: a new iterator over the encoded images, ``len(labels)`` of them.
         labels: ``(N,)`` int64, for the hash.
         size: side of the square images in pixels; None: as they are, all alike.
@@ -80,7 +80,9 @@ def _key(files: Iterable[tuple[str, Path]], size: int | None) -> str:
             status = path.stat()
         except OSError as error:
             raise ReinforcedError(f"cannot read {path}: {error.strerror}") from error
-        parts.append((name, status.st_size, status.st_mtime_ns))
+        # A time of change cannot be set, unlike that of modification, which archives keep.
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        parts.append((name, str(path.resolve()), status.st_size, *times))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

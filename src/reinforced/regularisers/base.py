@@ -33,13 +33,20 @@ class Regulariser(Protocol):
         """
 
     @property
+    def needs_clean(self) -> bool:
+        """Whether ``images`` must be the step's clean ones, whatever it trains on.
+
+        ``logits`` are then of other images, those of the first view.
+        """
+
+    @property
     def passes(self) -> float:
         """Passes an image that it adds to a step: forward 1, input gradient 1, double backward 2."""
 
     def penalty(
         self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, stream: Stream
     ) -> Tensor:
-        """Images (B, C, H, W), labels (B,), logits (B, K) to a scalar, strength included, batch mean.
+        """Images (B, C, H, W), labels (B,), their logits (B, K) to a scalar, strength included, batch mean.
 
         ``network`` is unwrapped; weights' ``.grad``, buffers and the global random stream are left alone.
         """
@@ -53,6 +60,11 @@ class RegulariserSettings(Component):
 
     @property
     def needs_input_gradient(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def needs_clean(self) -> bool:
         """No."""
         return False
 

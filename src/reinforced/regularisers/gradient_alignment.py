@@ -39,24 +39,33 @@ class GradientAlignment(RegulariserSettings):
     )
 
     @property
-    def needs_input_gradient(self) -> bool:
-        """Yes."""
+    def needs_clean(self) -> bool:
+        """Yes: x is no adversary's."""
         return True
 
     @property
     def passes(self) -> float:
-        """A forward of its own and its backward, and two penalised input gradients."""
-        return 3 + 2 * INPUT_GRADIENT_PASSES
+        """Two forwards of its own and their backwards, and two penalised input gradients."""
+        return 2 * (3 + INPUT_GRADIENT_PASSES)
 
     def penalty(
-        self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, stream: Stream
+        self,
+        network: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        logits: Tensor,  # noqa: ARG002
+        stream: Stream,
     ) -> Tensor:
-        """Images (B, C, H, W) that require grad, labels (B,), logits (B, K) to the scalar penalty."""
+        """Clean images (B, C, H, W), labels (B,) to the scalar penalty."""
         draws = stream.uniform(*images.shape).to(images)
-        moved = (images.detach() + self.epsilon * (2 * draws - 1)).requires_grad_()
-        here = input_gradient(images, labels, logits)
-        there = input_gradient(moved, labels, forward_aside(network, moved))
+        points = images.detach(), images.detach() + self.epsilon * (2 * draws - 1)
+        here, there = (_gradient(network, point, labels) for point in points)
         return self.strength * (1 - _cosine(here.flatten(1), there.flatten(1))).mean()
+
+
+def _gradient(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    leaf = images.requires_grad_()
+    return input_gradient(leaf, labels, forward_aside(network, leaf))
 
 
 def _cosine(one: Tensor, other: Tensor) -> Tensor:

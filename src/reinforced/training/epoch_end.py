@@ -141,7 +141,9 @@ class Books:
         place, robust = self.state.place, row["robust_train_accuracy"]
         good = self.directory.weights("good")
         fallen = collapsed(robust, place.best_probe)
-        crafted = row.get("crafted_accuracy", 0.0) if probe.covered_by(phase.adversary) else 0.0
+        # What training crafted met the bare weights: beside an average, which lags, it tells nothing.
+        alike = self.kept is self.state.network and probe.covered_by(phase.adversary)
+        crafted = row.get("crafted_accuracy", 0.0) if alike else 0.0
         if not fallen and not outwitted(robust, crafted):
             place.best_probe = max(place.best_probe, robust)
             if probe.on_collapse == "roll_back" and self.accelerator.is_main_process:
@@ -156,14 +158,15 @@ class Books:
             else f"{against} is {robust:.1%}, under {phase.adversary.kind} as trained {crafted:.1%}"
         )
         text = f"catastrophic overfitting in epoch {place.epoch}: {seen}"
-        if probe.on_collapse == "roll_back" and place.rollbacks < ROLLBACKS:
+        sound = any("robust_train_accuracy" in one and "collapsed" not in one for one in self.rows)
+        if probe.on_collapse == "roll_back" and sound and place.rollbacks < ROLLBACKS:
             self.state.load_weights(good)
             place.rollbacks += 1
             row["rolled_back"] = True
             text += f"; back to the last sound weights ({place.rollbacks} of {ROLLBACKS} times)"
         elif probe.on_collapse != "say":
             place.stopped = True
-            text += "; stopped"
+            text += "; stopped" if sound else "; stopped, no check before has found the weights sound"
         self.reporter.note(text)
 
     def _score(self, row: dict[str, Any]) -> float | None:
@@ -181,7 +184,9 @@ class Books:
 
     def _refresh_statistics(self, average: nn.Module) -> None:
         split = self.dataset.train
-        order = torch.arange(len(split), device=split.labels.device)
+        # Whole batches, as in training: update_bn weighs all alike, and batch norm refuses a single image.
+        count = len(split) // self.recipe.batch_size * self.recipe.batch_size
+        order = torch.arange(count, device=split.labels.device)
 
         def images() -> Iterator[Tensor]:
             for batch, _ in batches(split, order, self.recipe.batch_size, self.device):

@@ -98,6 +98,11 @@ def _train(
             limit=settings.limit,
             progress=accelerator.is_main_process,
         )
+    if not len(dataset.validation):
+        raise ReinforcedError(
+            f"data.validation={settings.validation:g} holds no image of {dataset.name} out: give a larger "
+            "fraction; training watches and chooses by these"
+        )
     training = Training(recipe, directory, place(dataset, device), device, reporter, accelerator)
     with stop_requests() as stop:
         return training.run(stop)
@@ -156,7 +161,7 @@ class Training:
         self.books.reopen()
 
     def _resume(self) -> None:
-        self.state.load(self.directory.state)
+        self.state.load(self.directory.state, self.accelerator.process_index)
         if self.state.place.data_sha256 != self.dataset.sha256:
             raise ReinforcedError(
                 f"{self.directory.path} was trained on other images than {self.recipe.data.source} holds now "
@@ -315,10 +320,14 @@ class Training:
         return granted
 
     def _save(self) -> None:
-        """Every process takes part: the main one collects the sums so far of all."""
+        """Every process takes part: the main one collects the sums so far of all, and what each has alone."""
+        others: dict[str, Tensor] = {}
         if self.accelerator.num_processes > 1:
+            for name, value in self.state.own().items():
+                every = self.accelerator.gather(value.to(self.device).unsqueeze(0))
+                others |= {f"{rank}.{name}": one for rank, one in enumerate(every) if rank}
             for name, value in self.state.sums.items():
                 total = self.accelerator.reduce(value, reduction="sum")
                 self.state.sums[name] = total if self.accelerator.is_main_process else torch.zeros_like(total)
         if self.accelerator.is_main_process:
-            self.state.save(self.directory.state)
+            self.state.save(self.directory.state, others)

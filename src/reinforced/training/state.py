@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,25 @@ class State:
     sums: dict[str, Tensor] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
-        """Write everything atomically to one file."""
-        tensors = self._weights()
-        tensors |= {f"stream.{name}": stream.get_state() for name, stream in self.streams.items()}
-        tensors |= {f"sums.{name}": value for name, value in self.sums.items()}
+    def own(self) -> dict[str, Tensor]:
+        """What each process has of its own: buffers (batch norm's averages) and torch's random streams."""
+        tensors = {f"network.{name}": value for name, value in self.network.named_buffers()}
         tensors["global.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             tensors["global.cuda"] = torch.cuda.get_rng_state()
+        return tensors
+
+    def save(self, path: Path, others: Mapping[str, Tensor] | None = None) -> None:
+        """Write everything atomically to one file.
+
+        Args:
+            others: what :meth:`own` gives in the other processes, ``1.`` and so on before its names.
+        """
+        tensors = self._weights()
+        tensors |= {f"stream.{name}": stream.get_state() for name, stream in self.streams.items()}
+        tensors |= {f"sums.{name}": value for name, value in self.sums.items()}
+        tensors |= self.own()
+        tensors |= {f"process.{name}": value for name, value in (others or {}).items()}
         if self.order is not None:
             tensors["order"] = self.order
         save_checkpoint(path, tensors, {"place": asdict(self.place)})
@@ -124,8 +136,10 @@ class State:
         self.memory |= {name: value.to(device) for name, value in _part(tensors, "memory.").items()}
         self._load_optimizer(_part(tensors, "optimizer."))
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, process: int = 0) -> None:
         """Put everything back as :meth:`save` found it, memory layout included.
+
+        A process that was not there when it was saved keeps the random streams that it began with.
 
         Raises:
             ReinforcedError: the file is corrupt, or of another network.
@@ -134,9 +148,15 @@ class State:
         self._put_back(tensors, path)
         for name, stream in self.streams.items():
             stream.set_state(tensors[f"stream.{name}"])
-        torch.set_rng_state(tensors["global.cpu"])
-        if "global.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["global.cuda"])
+        own = _part(tensors, f"process.{process}.") if process else tensors
+        if "global.cpu" in own:
+            torch.set_rng_state(own["global.cpu"])
+        if "global.cuda" in own:
+            torch.cuda.set_rng_state(own["global.cuda"])
+        if process:
+            buffers = dict(self.network.named_buffers())
+            for name, value in _part(own, "network.").items():
+                buffers[name].copy_(value)
         device = next(self.network.parameters()).device
         self.sums = {name: value.to(device) for name, value in _part(tensors, "sums.").items()}
         self.order = tensors.get("order")

@@ -85,7 +85,7 @@ class Stepper:
             views = adversary.views(self.trainee, images, labels, objective, stream, self.memory)
             acting = Acting(objective, labels, self.streams["exploration"])
             for _ in range(objective.updates):
-                done = self._update(views, labels, acting)
+                done = self._update(images, views, labels, acting)
                 finite = finite & done.finite
                 sums = {name: value + sums.get(name, 0) for name, value in done.sums.items()}
                 adversary.learn(views, self.memory)
@@ -93,7 +93,7 @@ class Stepper:
         updates = adversary.replays * objective.updates
         return Update({name: value / updates for name, value in sums.items()}, finite)
 
-    def _update(self, views: tuple[View, ...], labels: Tensor, acting: Acting) -> Update:
+    def _update(self, clean: Tensor, views: tuple[View, ...], labels: Tensor, acting: Acting) -> Update:
         network, adversary = self.trainee.network, self.phase.adversary
 
         def ascend() -> Tensor:
@@ -111,9 +111,10 @@ class Stepper:
             total = terms.loss
             penalties: dict[str, Tensor] = {}
             for regulariser in self.phase.regularisers:
+                shown = clean if regulariser.needs_clean else primary
                 with self.trainee.autocast(primary.device):
                     penalty = regulariser.penalty(
-                        network, primary, labels, logits[0], self.streams["regulariser"]
+                        network, shown, labels, logits[0], self.streams["regulariser"]
                     )
                 penalties[regulariser.kind] = penalty.detach()
                 total = total + penalty

@@ -26,8 +26,8 @@ def read(argument: str, options: Options) -> Store:
     """The image files below the folder ``argument``, decoded into the cache.
 
     Either ``train/CLASS/...`` beside ``test/CLASS/...`` (or ``val/``), or ``CLASS/...`` alone: then a fixed
-    tenth of each class is the test split. Classes are in alphabetical order. Hidden files, and files
-    without an image's suffix, are passed over.
+    tenth of each class is the test split. Classes are in alphabetical order. Hidden files and folders, and
+    files without an image's suffix, are passed over.
 
     Raises:
         ReinforcedError: a missing folder, an empty class, a class of the test split that training lacks, a
@@ -102,7 +102,8 @@ def _files(folder: Path, classes: tuple[str, ...]) -> list[_File]:
         images = sorted(
             path
             for path in (folder / name).rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            if path.suffix.lower() in SUFFIXES
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
         if not images:
             raise ReinforcedError(

@@ -91,6 +91,9 @@ class Trainee:
         still = [
             m for m in modules if mode == "train" and isinstance(m, _BatchNorm) and m.track_running_stats
         ]
+        # Whatever else a layer keeps of what it sees (instance norm, spectral norm) is put back.
+        others = [m for m in modules if m not in still] if mode == "train" else []
+        kept = [(value, value._version, value.clone()) for m in others for value in m.buffers(recurse=False)]
         device = next(network.parameters()).device
 
         def forward(images: Tensor) -> Tensor:
@@ -110,6 +113,10 @@ class Trainee:
                 module.training = True
             for norm in still:
                 norm.track_running_stats = True
+            with torch.no_grad():
+                for value, version, before in kept:
+                    if value._version != version:  # else leave it to the graphs that may hold it
+                        value.copy_(before)
 
 
 @dataclass(frozen=True)
