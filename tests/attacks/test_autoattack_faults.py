@@ -22,8 +22,8 @@ from reinforced.attacks.apgd import APGD
 from reinforced.attacks.autoattack import AutoAttack
 from reinforced.attacks.base import AttackResult, Batch, run_attack
 from reinforced.attacks.fab import FAB
-from reinforced.attacks.pyaa import PyAutoAttack, propose
-from reinforced.attacks.square import Square
+from reinforced.attacks.pyaa import Ear, Handed, Lent, PyAutoAttack, propose
+from reinforced.attacks.square import Square, square_attack
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import ReinforcedError
 from reinforced.streams import Stream
@@ -272,6 +272,27 @@ def test_square_survives_ties(norm: str, images: Tensor) -> None:
                 images, torch.zeros(12, dtype=torch.int64)
             )
     assert attacked(Square(queries=5), Tied(), images, WIDE[norm]).robust.all()
+
+
+@pytest.mark.parametrize("loss", ["margin", "ce"])
+def test_square_goes_on_at_ties_that_are_classified_rightly(loss: str) -> None:
+    """Coarse logits tie often: where argmax names the label the image stands, and has not been broken."""
+    seen = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, -1.0], [2.0, 0.5, 1.0], [0.5, 2.0, 1.0]])
+    images, labels = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 0, 0])
+
+    class Answering(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return seen[: len(x)].clone()
+
+    lent = Lent(Handed(Answering()), images, labels, WIDE["linf"], 0, Ear(4))
+    attack = square_attack(lent, loss=loss)
+    margin, found = attack.margin_and_loss(images, labels)
+    plain = SquareAttack(Answering(), loss=loss, device="cpu")
+    theirs, expected = plain.margin_and_loss(images, labels)
+    assert theirs.tolist() == [0, 0, 1, -1.5]
+    assert 0 < margin[0] < 1e-30
+    assert torch.equal(margin[1:], theirs[1:])
+    assert torch.allclose(found, expected)
 
 
 def test_square_refuses_images_too_low_for_l2(images: Tensor) -> None:

@@ -15,6 +15,7 @@ from reinforced.attacks import spec
 from reinforced.attacks.base import AttackOutput, AttackSettings, Batch
 from reinforced.attacks.intervals import clopper_pearson
 from reinforced.attacks.threat import ThreatModel
+from reinforced.attacks.transfer import Transfer
 from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import load_chunk
 from reinforced.evaluation.evaluate import evaluate
@@ -227,6 +228,43 @@ def refused(message: str, model: nn.Module, data: Data, **options: object) -> No
     with pytest.raises(ReinforcedError, match=message) as caught:
         done(model, data, **options)
     assert "\n" not in str(caught.value)
+
+
+class Shifted(nn.Module):
+    """Weights alike, code not."""
+
+    def __init__(self, network: nn.Module, by: float) -> None:
+        super().__init__()
+        self.network, self.by = network, by
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits + self.by * images.mean((1, 2, 3))[:, None] * torch.arange(5)
+
+
+def test_another_surrogate_or_other_code_is_another_evaluation(
+    model: nn.Module, data: Data, tmp_path: Path
+) -> None:
+    def lent(seed: int) -> Transfer:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return Transfer({"s": nn.Sequential(nn.Flatten(), nn.Linear(64, 5))})
+
+    done(model, data, transfers=[lent(0)], out=tmp_path / "transfer")
+    done(model, data, transfers=[lent(0)], out=tmp_path / "transfer")
+    refused("surrogates differs", model, data, transfers=[lent(1)], out=tmp_path / "transfer")
+    done(Shifted(model, 0).eval(), data, out=tmp_path / "code")
+    refused(
+        "with these weights that answers otherwise", Shifted(model, 1).eval(), data, out=tmp_path / "code"
+    )
+
+
+def test_attacks_that_would_share_a_folder_are_refused(model: nn.Module, data: Data) -> None:
+    with torch.random.fork_rng():
+        surrogate = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).eval()
+    for first, second in (("a b", "a-b"), ("a", "a")):
+        both = [Transfer({first: surrogate}), Transfer({second: surrogate})]
+        refused("would share the folder", model, data, transfers=both)
 
 
 def test_bad_input_is_one_line(model: nn.Module, data: Data, tmp_path: Path) -> None:

@@ -54,6 +54,25 @@ def test_what_was_counted_holds(threat: ThreatModel, model: nn.Module, data: Dat
     assert 0 < checked.survive_8bit <= 1
 
 
+def test_logits_that_are_not_finite_are_wrong_answers(data: Data, tmp_path: Path) -> None:
+    """As the runner has it: argmax may name the label all the same."""
+    images, labels = data[0][:20], torch.zeros(20, dtype=torch.int64)
+    known = {bytes(image.numpy().tobytes()) for image in images}
+
+    class Overflowing(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = images.flatten(1)[:, :5].clone()
+            seen = [bytes(image.detach().numpy().tobytes()) in known for image in images]
+            logits[:, 0] = torch.tensor([2.0 if one else torch.inf for one in seen])
+            return logits + 0 * images.mean((1, 2, 3))[:, None]
+
+    model = Overflowing().eval()
+    found = evaluate(model, images, labels, ThreatModel("linf", 0.1), attacks=["random_search"], out=tmp_path)
+    assert found is not None
+    assert found.robust_accuracy == 0
+    assert verify(tmp_path, model, images, labels).failures == ()
+
+
 def test_a_tampered_tensor_is_caught(folder: Path, model: nn.Module, data: Data) -> None:
     def nudge(arrays: Arrays) -> None:
         arrays["adversarial"][0, 0, 0, 0] += np.float32(1e-6)

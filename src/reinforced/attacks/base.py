@@ -7,7 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,10 @@ class AttackSettings(Component):
     @abstractmethod
     def candidates(self, model: nn.Module, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
         """See :class:`Attack`."""
+
+    def suited(self, draws: int) -> Self:  # noqa: ARG002
+        """The attack as it is run where ``draws`` predictions score an image; 1 of a deterministic model."""
+        return self
 
     @property
     def cost(self) -> int:

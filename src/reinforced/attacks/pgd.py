@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from pydantic import model_validator
@@ -51,6 +51,10 @@ class PGD(AttackSettings):
         if not self.targeted and "target_classes" in self.model_fields_set:
             raise ValueError("target_classes has a meaning only with targeted=true")
         return self
+
+    def suited(self, draws: int) -> Self:
+        """See the base. The first iterate that a noisy model gets wrong is chance: the strongest is kept."""
+        return self.model_copy(update={"keep": "strongest"}) if draws > 1 and self.eot == 1 else self
 
     def candidates(self, model: nn.Module, batch: Batch, threat: ThreatModel, stream: Stream) -> AttackOutput:
         """See :class:`~reinforced.attacks.base.Attack`; ``trace`` has a row an iterate, start by start.

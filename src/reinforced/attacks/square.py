@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
+import torch
 from pyautoattack.square import SquareAttack  # type: ignore[import-untyped]
 from torch import Tensor
+from torch.nn import functional as F
 
 from reinforced.attacks.base import Access
 from reinforced.attacks.pyaa import Lent, PyAutoAttack
@@ -58,7 +61,7 @@ def square_attack(lent: Lent, **options: Any) -> SquareAttack:
             f"square: in l2 pyautoattack's first squares do not fit images of {height} x {width}; "
             "use apgd and fab"
         )
-    return _EmptySafe(
+    return _TieSafe(
         lent.model,
         norm=lent.norm,
         eps=lent.threat.epsilon,
@@ -77,8 +80,21 @@ def _tiles(height: int, width: int) -> bool:
     return all(begin + length // side * side <= length for length in (height, width))
 
 
-class _EmptySafe(SquareAttack):  # type: ignore[misc]
-    """Does not crash in L2 where the first squares leave only ties: ``view(0, -1)`` is an error."""
+class _TieSafe(SquareAttack):  # type: ignore[misc]
+    """Does not crash in L2 where the first squares leave only ties: ``view(0, -1)`` is an error.
+
+    Nor does it give an image up at a tie that is still classified rightly, as coarse logits have them.
+    """
+
+    def margin_and_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Margin (N,), at most 0 where it has succeeded, and loss (N,) of the untargeted attack."""
+        logits = self.predict(x)
+        entropy = F.cross_entropy(logits, y, reduction="none")
+        right = logits.argmax(dim=-1) == y
+        others = logits.scatter(1, y[:, None], -math.inf).max(dim=-1)[0]
+        margin = logits.gather(1, y[:, None])[:, 0] - others
+        margin = torch.where((margin == 0) & right, torch.finfo(margin.dtype).tiny, margin)
+        return margin, -entropy if self.loss == "ce" else margin
 
     def normalize(self, x: Tensor) -> Tensor:
         flat = x.flatten(1)

@@ -13,10 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reinforced.attacks.base import run_attack
-from reinforced.attacks.losses import widened
-from reinforced.attacks.pgd import random_start
 from reinforced.attacks.pgd_as_released import PGDAsReleased
-from reinforced.attacks.seal import device_of, sealed
 from reinforced.attacks.spec import parse_attack
 from reinforced.attacks.threat import ThreatModel
 from reinforced.diagnostics.case import BUDGETS, Budget, Case, Runner
@@ -26,13 +23,12 @@ from reinforced.diagnostics.kept import Kept
 from reinforced.diagnostics.reproduction import STRONG, Against, reproduce, strongly
 from reinforced.diagnostics.verdict import NEGLIGIBLE, Verdict, judge
 from reinforced.errors import Interrupted, ReinforcedError, did_you_mean
+from reinforced.evaluation.answers import answers, bind_answers
 from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256, writing
 from reinforced.evaluation.preflight import preflight
 from reinforced.files import write_json
-from reinforced.streams import Stream
 
 Told = Callable[[str], None]
-ANSWERS = 64
 """Images whose logits tell whether a folder's diagnosis is of this very model."""
 
 
@@ -127,7 +123,7 @@ def diagnose(
         stack.enter_context(writing(kept.folder))
         claim_folder(kept.folder, setup, "diagnosis")
         if not checked.randomised:
-            kept.bind(_answers(model, images, stated.threat))
+            bind_answers(kept.folder, answers(model, images, stated.threat), "diagnosis")
         told("the claimed attack")
         outcome = kept.outcome()
         if outcome is None:
@@ -201,15 +197,6 @@ def _setup(
     if claim.certificate is not None:
         setup["smoothed_sha256"] = None if smoothed is None else model_sha256(smoothed)
     return setup
-
-
-def _answers(model: nn.Module, images: Tensor, threat: ThreatModel) -> Tensor:
-    """Logits at images and in their balls: code that rounds, say, changes no answer at an image."""
-    device = device_of(model)
-    asked = images[:ANSWERS].to(device)
-    asked = torch.cat([asked, random_start(asked, threat, Stream(0, "answers"))])
-    with sealed(model, device) as meter, torch.no_grad():
-        return widened(meter(asked)).float().cpu()
 
 
 def _silent(part: str) -> None:

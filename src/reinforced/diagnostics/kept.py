@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from reinforced.diagnostics.findings import Finding
-from reinforced.errors import ReinforcedError
 from reinforced.evaluation.chunks import Part, digest, read_part, write_part
 
 OUTCOME = ("clean", "claimed", "control_clean", "control", "passes")
@@ -23,26 +22,6 @@ class Kept:
     """A diagnosis's folder."""
 
     folder: Path
-
-    def bind(self, logits: Tensor) -> None:
-        """Hold the folder to a model that answers so, (N, K): its weights' hash says nothing of its code.
-
-        Raises:
-            ReinforcedError: the diagnosis there is of a model that answers otherwise.
-        """
-        file = self.folder / "answers.npz"
-        if not file.is_file():
-            tensors = {"logits": logits}
-            write_part(file, Part(tensors, "", 0.0, digest([logits], "")))
-            return
-        before = read_part(file, ("logits",)).tensors["logits"]
-        # Another batch size or processor rounds otherwise.
-        scale = max(1.0, float(before.abs().max())) if before.numel() else 1.0
-        if before.shape != logits.shape or not torch.allclose(before, logits, rtol=1e-3, atol=1e-4 * scale):
-            raise ReinforcedError(
-                f"{self.folder} holds the diagnosis of a model with these weights that answers otherwise: "
-                "was its code changed? choose another folder"
-            )
 
     def outcome(self) -> dict[str, Tensor] | None:
         """The claimed attack's outcome, by the names of :data:`OUTCOME`, or nothing."""

@@ -97,7 +97,7 @@ def strongly(case: Case, standing: Tensor) -> tuple[Tensor, int]:
         return left, 0
     draws = DRAWS if checked.randomised else 1
     part = case.images[rows], case.labels[rows]
-    result = case.run(STRONG, case.control, *part, case.threat, seed=case.seed, draws=draws)
+    result = case.run(STRONG.suited(draws), case.control, *part, case.threat, seed=case.seed, draws=draws)
     left[rows] = result.robust.cpu()
     return left, result.passes
 

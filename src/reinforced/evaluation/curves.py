@@ -112,5 +112,5 @@ def _point(
     result = run_attack(attack, model, images, labels, threat, seed=seed)
     count = int(result.robust.sum())
     bounds = clopper_pearson(count, len(labels))
-    passes = result.forwards + result.gradients
+    passes = result.forwards + result.gradients + result.elsewhere
     return Point(at, count / len(labels), bounds, passes, len(labels), attack.name)

@@ -20,10 +20,12 @@ from reinforced.allocator import keep_freed_memory
 from reinforced.attacks.base import Attack, AttackSettings, chunk_size, run_attack
 from reinforced.attacks.seal import device_of
 from reinforced.attacks.threat import ThreatModel
+from reinforced.attacks.transfer import Transfer
 from reinforced.errors import ReinforcedError
+from reinforced.evaluation.answers import answers, bind_answers
 from reinforced.evaluation.chunks import Chunk, from_result, load_chunk, save_chunk
 from reinforced.evaluation.identity import claim_folder, data_sha256, model_sha256, stored_setup, writing
-from reinforced.evaluation.job import Crashes, Job, Told, attempt
+from reinforced.evaluation.job import Crashes, Job, Told, attempt, folder_name
 from reinforced.evaluation.pictures import write_pictures
 from reinforced.evaluation.preflight import Preflight, preflight
 from reinforced.evaluation.records import (
@@ -98,14 +100,18 @@ def evaluate(
         raise ReinforcedError(
             f"attack {released[0].name}: predicts once, which proves nothing on a randomised model: omit it"
         )
-    chosen: list[Attack] = [*sealed, *transfers]
     draws = RANDOM_DRAWS if checked.randomised else 1
+    suited = {attack.name: attack for attack in (attack.suited(draws) for attack in sealed)}
+    chosen: list[Attack] = [*suited.values(), *transfers]
+    _require_own_folders([*(attack.name for attack in chosen), *(attack.name for attack in released)])
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         size = chunk_size(_chunk_of(folder) if chunk is None else chunk, images, device_of(model))
         job = Job(model, images, labels, threat, chosen, released, seed, run_all, draws, size, folder)
         stack.enter_context(writing(folder))
         setup = _claim(job)
+        if not checked.randomised:
+            bind_answers(folder, answers(model, images, threat), "evaluation")
         beside = run_released(job, shard, told or _silent)
         errors = _run(job, shard, told or _silent)
         if not (released_done(job, beside) and _done(job, errors)):
@@ -115,6 +121,22 @@ def evaluate(
             found = replace(found, control=_control(control, job, sealed, chunk))
         write_json(folder / "evaluation.json", found.to_json())
         return found
+
+
+def _require_own_folders(names: Sequence[str]) -> None:
+    """Two attacks in one folder would share their chunks.
+
+    Raises:
+        ReinforcedError: two names make one folder.
+    """
+    owners: dict[str, str] = {}
+    for name in names:
+        other = owners.setdefault(folder_name(name), name)
+        if other != name or names.count(name) > 1:
+            raise ReinforcedError(
+                f"attacks {other} and {name} would share the folder {folder_name(name)}: omit one, or rename "
+                "a surrogate"
+            )
 
 
 def _chunk_of(folder: Path) -> int | None:
@@ -136,6 +158,14 @@ def _claim(job: Job) -> dict[str, Any]:
         "model_sha256": model_sha256(job.model),
         "data_sha256": data_sha256(job.images, job.labels),
     }
+    lent = {
+        name: model_sha256(surrogate)
+        for attack in job.attacks
+        if isinstance(attack, Transfer)
+        for name, surrogate in attack.surrogates.items()
+    }
+    if lent:
+        setup["surrogates"] = lent
     if job.released:
         setup["as_released"] = [attack.name for attack in job.released]
     setup["sha256"] = hashlib.sha256(json.dumps(setup, sort_keys=True).encode()).hexdigest()
@@ -175,8 +205,9 @@ def _run(job: Job, shard: tuple[int, int], told: Told) -> Crashes:
                     continue
                 save_chunk(part, from_result(result))
             chunk = load_chunk(part)
-            told(attack.name, number, int((chunk.clean_correct & ~chunk.robust).sum()))
-            standing &= chunk.robust
+            told(attack.name, number, int((chunk.attacked & ~chunk.robust).sum()))
+            # Of what it did not attack it may say otherwise by other draws alone.
+            standing &= chunk.robust | ~chunk.attacked
     return crashes
 
 

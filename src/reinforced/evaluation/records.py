@@ -216,10 +216,12 @@ def gather(chunks: Mapping[str, Sequence[Chunk | None]], sizes: Sequence[int]) -
         ]
         return torch.cat(parts)
 
+    attacked = {name: joined(name, "attacked", False) for name in chunks}
     return Matrix(
         clean,
-        {name: joined(name, "attacked", False) for name in chunks},
-        {name: joined(name, "robust", True) & clean for name in chunks},
+        attacked,
+        # A randomised model is asked anew before each attack: what that one did not attack it did not break.
+        {name: (joined(name, "robust", True) | ~attacked[name]) & clean for name in chunks},
         {name: joined(name, "distances", 0.0) for name in chunks},
         {name: joined(name, "unprojected", math.nan) for name in chunks},
     )

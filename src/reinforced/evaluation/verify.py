@@ -177,12 +177,14 @@ def _miscounted(folder: Path, record: dict[str, Any]) -> list[str]:
     left = dict.fromkeys(said, 0)
     for number in range(len(next(iter(digests.values())))):
         standing: dict[str, Array] = {}
+        clean: Array | None = None
         for name in digests:
             if digests[name][number] is not None:
                 part = folder / _slug(name) / f"chunk-{number:04d}.npz"
                 with part.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    clean = stored["clean_correct"]
-                    standing[name] = clean & stored["robust"]
+                    clean = stored["clean_correct"] if clean is None else clean
+                    standing[name] = clean & (stored["robust"] | ~stored["attacked"])
+        assert clean is not None  # an evaluation has no chunk that every attack crashed on
         left["clean accuracy"] += int(clean.sum())
         left["robust accuracy"] += int(np.logical_and.reduce(list(standing.values())).sum())
         for name in digests:  # a chunk that an attack crashed on stands
@@ -242,7 +244,7 @@ def _examples(folder: Path, record: dict[str, Any]) -> Iterator[tuple[str, Array
             if problem:
                 yield label, nothing, nothing, problem
                 continue
-            counted = arrays["clean_correct"] & ~arrays["robust"]
+            counted = arrays["attacked"] & ~arrays["robust"]
             broken_among_attacked = counted[arrays["attacked"]]
             rows = np.flatnonzero(counted) + number * size
             yield label, rows, arrays["adversarial"][broken_among_attacked], ""
@@ -313,8 +315,9 @@ def _counts(model: nn.Module, images: Tensor, labels: Tensor, draws: int, batch:
     with sealed(model, device) as meter:
         seed_global(SEED, device)
         for _ in range(draws):
-            predicted = [meter(part.to(device)).argmax(1).cpu() for part in images.split(batch)]  # type: ignore[no-untyped-call]
-            if predicted:
-                counts += torch.cat(predicted) == labels
+            answers = [meter(part.to(device)).cpu() for part in images.split(batch)]  # type: ignore[no-untyped-call]
+            if answers:
+                logits = torch.cat(answers)
+                counts += (logits.argmax(1) == labels) & logits.isfinite().all(1)
     found: Array = counts.numpy()
     return found

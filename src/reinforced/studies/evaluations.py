@@ -21,6 +21,7 @@ from reinforced.errors import ReinforcedError, did_you_mean
 from reinforced.evaluation.curves import Point, over_epsilon, over_steps, transfer_matrix
 from reinforced.evaluation.evaluate import evaluate
 from reinforced.evaluation.gallery import gallery
+from reinforced.evaluation.identity import model_sha256
 from reinforced.evaluation.job import folder_name
 from reinforced.evaluation.records import Evaluation, read_evaluation
 from reinforced.evaluation.verify import Verification, verify
@@ -54,7 +55,9 @@ def evaluate_subject(
 ) -> tuple[Path, Evaluation | None]:
     """Run a plan; the folder's name holds threat, attacks, images and checkpoint."""
     transfers: list[Attack] = [
-        Transfer({name: model}, CRAFT) for name, model in plan.surrogates.items() if name != subject.name
+        Transfer({name: model}, CRAFT)
+        for name, model in plan.surrogates.items()
+        if name != subject.name and model_sha256(model) != model_sha256(subject.model)
     ]
     names = "+".join(plan.attacks)
     label = names if len(names) <= 40 and "(" not in names else hashlib.sha256(names.encode()).hexdigest()[:8]
@@ -145,7 +148,7 @@ def write_gallery(folder: Path, subject: Subject, wanted: int) -> Path:
         for part in sorted((folder / folder_name(attack["name"])).glob("chunk-*.npz")):
             number = int(part.stem.removeprefix("chunk-"))
             with part.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                broken = stored["clean_correct"] & ~stored["robust"]
+                broken = stored["attacked"] & ~stored["robust"]
                 images = stored["adversarial"][broken[stored["attacked"]]]
                 rows = np.flatnonzero(broken) + number * size
             for row, image in zip(rows.tolist(), images, strict=True):

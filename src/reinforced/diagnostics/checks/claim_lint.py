@@ -116,7 +116,7 @@ class ClaimLint(Check):
             return
         count = min(max(steps, self.steps), self.most_steps)
         loss = "ce" if isinstance(attack, PGDAsReleased) else attack.loss
-        broken = case.attack(PGD(steps=count, loss=loss), on=case.claimed).broken
+        broken = case.attack(PGD(steps=count, loss=loss).suited(case.draws), on=case.claimed).broken
         seen.wrong(
             f"{said}; PGD whose steps can breaks {int(broken.sum())} of the images left.",
             broken,

@@ -50,12 +50,8 @@ class Convergence(Check):
         taken = int(getattr(claimed, "steps", 20))
         quick = case.budget == "quick"
         steps = min(self.more * taken, self.quick if quick else self.steps)
-        attack = PGD(
-            steps=max(steps, min(taken, self.steps)),
-            restarts=1 if quick else self.restarts,
-            # One noisy pass that is wrong may be chance; averaging is another check's.
-            keep="strongest" if case.checked.randomised else "first",
-        )
+        attack = PGD(steps=max(steps, min(taken, self.steps)), restarts=1 if quick else self.restarts)
+        attack = attack.suited(case.draws)
         late = self._late(case, claimed) if isinstance(claimed, PGD | MIFGSM) else None
         done = case.attack(attack, on=case.claimed, draws=min(case.draws, 20))
         witnesses, attacked = case.witnesses(done.broken), int(done.attacked.sum())

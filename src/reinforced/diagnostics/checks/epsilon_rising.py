@@ -42,7 +42,7 @@ class EpsilonRising(Check):
         claimed = parse_attack(case.claim.attack)
         quick = case.budget == "quick"
         dearest = self.dearest if quick else 10 * self.dearest
-        attack = claimed if 2 * claimed.cost <= dearest else PGD(loss="margin")
+        attack = claimed if 2 * claimed.cost <= dearest else PGD(loss="margin").suited(case.draws)
         reason = case.blocks(attack.access)
         if reason:
             return self.cannot(f"{attack.name} cannot be run: {reason}.")

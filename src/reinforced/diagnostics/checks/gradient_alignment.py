@@ -49,7 +49,7 @@ class GradientAlignment(Check):
         if mean >= self.tested:
             return self.silent(f"{message}.", mean=round(mean, 4), cosine=self.cosine)
         once = case.attack(FGSM(), on=case.clean).broken
-        many = case.attack(PGD(steps=self.steps), on=case.clean).broken
+        many = case.attack(PGD(steps=self.steps).suited(case.draws), on=case.clean).broken
         left, clean = int((case.clean & ~once).sum()), int(case.clean.sum())
         further = int((case.clean & ~once & many).sum())
         witnesses = case.witnesses(once | many)

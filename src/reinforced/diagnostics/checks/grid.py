@@ -59,6 +59,7 @@ class Grid(Check):
         if ball is None or not len(rows):
             return self.cannot("No image is left, or the ball holds no other image of the grid.")
         attack = PGD(steps={"quick": 20, "standard": 100, "thorough": 200}[case.budget], loss="margin")
+        attack = attack.suited(case.draws)
         behind = Rounded(case.model, self.levels).eval()
         images, labels = case.images[rows], case.labels[rows]
         result = case.run(attack, behind, images, labels, ball, seed=case.seed, draws=min(case.draws, 20))

@@ -71,7 +71,7 @@ class LossSaturation(Check):
         if reason:
             return self.cannot(f"It needs gradients, and the model gives none: {reason}.")
         steps = self.quick_steps if case.budget == "quick" else self.steps
-        broken = {"ce": case.attack(Alike(PGD(steps=steps)), on=case.claimed).broken}
+        broken = {"ce": case.attack(Alike(PGD(steps=steps).suited(case.draws)), on=case.claimed).broken}
         twin = None if case.checked.randomised else doubled(case)
         if twin is not None:
             # Gradients are attacked in float64, examples verified on the model as it is.
@@ -79,7 +79,7 @@ class LossSaturation(Check):
             broken["ce_float64"] = case.attack(pgd, on=case.claimed, stand_in=Widened(twin)).broken
         for loss in LOSSES:
             if CLASSES_NEEDED[loss] <= case.checked.classes:
-                pgd = Alike(PGD(steps=steps, loss=loss))
+                pgd = Alike(PGD(steps=steps, loss=loss).suited(case.draws))
                 broken[loss] = case.attack(pgd, on=case.claimed).broken
         lost = self._lost(case, twin)
         figures = {name: int(rows.sum()) for name, rows in broken.items()}

@@ -1,0 +1,50 @@
+"""A model's answers hold a folder of results to its code, of which the hash of its weights says nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from reinforced.attacks.losses import widened
+from reinforced.attacks.pgd import random_start
+from reinforced.attacks.seal import device_of, sealed
+from reinforced.attacks.threat import ThreatModel
+from reinforced.errors import ReinforcedError
+from reinforced.evaluation.chunks import Part, digest, read_part, write_part
+from reinforced.streams import Stream
+
+ASKED = 64
+
+
+def answers(model: nn.Module, images: Tensor, threat: ThreatModel) -> Tensor:
+    """Logits at the first images and in their balls: code that rounds, say, changes no answer at an image."""
+    device = device_of(model)
+    asked = images[:ASKED].to(device)
+    asked = torch.cat([asked, random_start(asked, threat, Stream(0, "answers"))])
+    with sealed(model, device) as meter, torch.no_grad():
+        return widened(meter(asked)).float().cpu()
+
+
+def bind_answers(folder: Path, logits: Tensor, what: str) -> None:
+    """Hold a folder to a model that answers so, (N, K): keep the answers, or check them against those kept.
+
+    Args:
+        what: in messages: ``evaluation``, ``diagnosis``.
+
+    Raises:
+        ReinforcedError: what is there is of a model that answers otherwise.
+    """
+    file = folder / "answers.npz"
+    if not file.is_file():
+        write_part(file, Part({"logits": logits}, "", 0.0, digest([logits], "")))
+        return
+    before = read_part(file, ("logits",)).tensors["logits"]
+    # Another batch size or processor rounds otherwise.
+    scale = max(1.0, float(before.abs().max())) if before.numel() else 1.0
+    if before.shape != logits.shape or not torch.allclose(before, logits, rtol=1e-3, atol=1e-4 * scale):
+        raise ReinforcedError(
+            f"{folder} holds the {what} of a model with these weights that answers otherwise: "
+            "was its code changed? choose another folder"
+        )
