@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -82,6 +83,24 @@ def test_larger_chunks(typed: Typed, runs: Path) -> None:
     assert len(list((runs / "rl-expected" / "evaluations" / "l2-0.4").glob("*/fgsm/*.npz"))) == 3
     code, _, err = typed(f"{line} --chunk 64")
     assert (code, "holds another evaluation (chunk differs)" in err) == (2, True)
+
+
+def test_later_images_are_an_evaluation_of_their_own(typed: Typed, runs: Path) -> None:
+    line = "evaluate sl --threat linf:0.03 --attacks fgsm"
+    for which in ("--images 200", "--images 100 --skip 100", "--skip 200"):
+        code, out, _ = typed(f"{line} {which}")
+        assert (code, "100 images" in out) == (0, which != "--images 200")
+    first, middle, end = (
+        runs / "sl" / "evaluations" / "linf-0.03" / f"fgsm-{name}"
+        for name in ("200", "100-after-100", "100-after-200")
+    )
+    right = [
+        pq.read_table(folder / "outcomes.parquet").column("robust").to_numpy() for folder in (first, middle)
+    ]
+    assert right[0][100:].tolist() == right[1].tolist()
+    assert typed(f"verify {first} {middle} {end}")[0] == 0
+    code, _, err = typed(f"{line} --skip 300")
+    assert (code, "digits: has 300 test images; none is left after the first 300" in err) == (2, True)
 
 
 def test_curves(typed: Typed, runs: Path) -> None:

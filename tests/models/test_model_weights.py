@@ -54,6 +54,18 @@ def test_every_form_gives_the_same_logits(form: str, tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(x), source(x), atol=0.02 if form == "half" else 0, rtol=0)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_statistics_of_another_precision_are_the_same(kind: torch.dtype, tmp_path: Path) -> None:
+    source = fresh()
+    state = {k: v.to(kind) if v.is_floating_point() else v for k, v in source.state_dict().items()}
+    torch.save(state, tmp_path / "w.pth")
+    torch.testing.assert_close(
+        fresh(weights=tmp_path / "w.pth").state_dict()["mean"], source.state_dict()["mean"]
+    )
+    with pytest.raises(ReinforcedError, match="build with normalize='digits'"):
+        fresh(weights=tmp_path / "w.pth", normalize="none")
+
+
 def test_safetensors_round_trip(tmp_path: Path) -> None:
     source, x = fresh().eval(), torch.rand(4, *SHAPE)
     save_file(source.state_dict(), tmp_path / "w.safetensors")

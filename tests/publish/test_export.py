@@ -34,6 +34,7 @@ def test_the_folder_is_the_model(runs: Path, evaluated: Evaluated) -> None:
 
 def test_the_card_holds_the_figures(runs: Path, evaluated: Evaluated, judged: Callable[..., None]) -> None:
     evaluated(robust=0.25, check=True)
+    evaluated(robust=0.4, folder="a-weaker-one")
     evaluated(robust=0.75, folder="crashed", incomplete=True)
     evaluated(robust=0.99, folder="of-others", sha256="other weights")
     judged("pgd@linf:0.15=55%", "masked")

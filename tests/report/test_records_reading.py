@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from reinforced.errors import ReinforcedError
 from reinforced.report.evaluations import first_of
 from reinforced.report.reading import Reader
 from reinforced.report.records import read_runs
+from reinforced.report.reproduce import commands
 from tests.report.made_up_runs import THREAT, MadeUp, make_run
 
 
@@ -34,6 +37,46 @@ def test_what_a_run_says(runs: list[Path]) -> None:
         1,
         1,
     )
+
+
+@pytest.mark.parametrize(
+    ("others", "left"),
+    [
+        ({"robust_accuracy": 0.1}, 0.1),
+        ({"robust_accuracy": 0.1, "incomplete": True}, 0.5),
+        ({"robust_accuracy": 0.6}, 0.5),
+        ({"robust_accuracy": math.nan}, 0.5),
+        ({"robust_accuracy": 0.1, "images": 69}, 0.5),
+        ({"robust_accuracy": 0.1, "skip": 70}, 0.5),
+        ({"robust_accuracy": 0.1, "checkpoint": "best"}, 0.5),
+    ],
+)
+def test_the_evaluation_shown_is_not_the_weaker_one(
+    runs: list[Path], others: dict[str, Any], left: float
+) -> None:
+    known = first_of(read_runs(runs[:1])[0].evaluations, THREAT)
+    assert known is not None
+    first, second = replace(known, robust_accuracy=0.5), replace(known, **others)
+    for order in ([first, second], [second, first]):
+        found = first_of(order, THREAT)
+        assert found is not None
+        assert found.robust_accuracy == left
+
+
+def test_curves_and_transfers_are_under_the_threat_of_the_evaluations(tmp_path: Path) -> None:
+    threats = ("linf:8/255", "linf:0.5/255", "linf:0.15", "linf:1e-05", "l2:1")
+    (run,) = read_runs([make_run(tmp_path / "run", MadeUp(images=10, landscape=8, threats=threats))])
+    assert {one.threat for one in run.evaluations} == set(threats)
+    assert {one.threat for one in run.curves} == set(threats)
+    assert {one.threat for one in run.transfers} <= set(threats)
+
+
+def test_the_command_of_later_images_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", MadeUp(images=10, landscape=8))
+    (subject,) = run.glob("evaluations/*/*/subject.json")
+    subject.write_text(json.dumps(json.loads(subject.read_text()) | {"skip": 10}))
+    (record,) = read_runs([run])
+    assert "--images 10 --skip 10 " in " ".join(commands(record))
 
 
 def test_examples_are_those_of_their_rows(runs: list[Path]) -> None:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from reinforced.data import load, to_float
 from reinforced.errors import ReinforcedError
 from reinforced.studies.reproduce.cost import estimate
-from reinforced.studies.reproduce.imagewise import unpacked
+from reinforced.studies.reproduce.imagewise import cell_error, paired_error, unpacked
 from reinforced.studies.reproduce.measures import Reading
 from reinforced.studies.reproduce.measures.derived import Subset
 from reinforced.studies.reproduce.measures.metric import Metric
 from reinforced.studies.reproduce.paper import load_paper
 from reinforced.studies.reproduce.records import NOT_RUN, record_of
-from reinforced.training.run import RunDirectory
-from tests.studies.tiny_study import TINY, cells_of, record_in, run_study, survey
+from reinforced.training.run import RunDirectory, load_model
+from tests.studies.tiny_study import TINY, cells_of, record_in, run_study, survey, tables_of
 
 
 @pytest.mark.parametrize("changes", [{"images": 41}, {"seeds": (0, 1, 2)}])
@@ -84,6 +87,74 @@ def test_a_subset_is_of_the_first_images_and_paired_with_its_like(done: Path) ->
         assert first is not None
         assert part["value"] == pytest.approx(first[:8].mean())
         assert (part["data"], part["model"]) == (like["data"], like["model"])
+
+
+def test_a_fresh_column_is_of_the_images_that_follow(done: Path) -> None:
+    cells = cells_of(record_in(done / "study"))
+    found = survey(done / "runs")
+    images, (evaluated, counted) = (
+        load("digits", validation=0.0).test,
+        (cells["RL", "again"], cells["RL", "clean-again"]),
+    )
+    stored, labels = images.batch(torch.arange(40, 80))
+    for seed, (left, right) in enumerate(zip(evaluated["values"], counted["values"], strict=True)):
+        run = found.run("RL", seed)
+        assert run is not None
+        with torch.no_grad():
+            expected = load_model(run)(to_float(stored)).argmax(1) == labels
+        assert unpacked(right, 40) == pytest.approx(expected.double().numpy())
+        attacked = unpacked(left, 40)
+        assert attacked is not None
+        assert (attacked <= expected.numpy()).all()
+        assert 0 < left["value"] < 1
+        assert left["data"] == right["data"] != cells["RL", "clean"]["values"][seed]["data"]
+    assert paired_error(evaluated, cells["RL", "fgsm@2"]) == pytest.approx(
+        math.hypot(*(cell_error(cells["RL", one]) or math.nan for one in ("again", "fgsm@2")))
+    ), "of other images, so not image by image"
+
+
+def test_a_fresh_evaluation_is_not_taken_for_one_of_the_first_images(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    found = survey(tmp_path / "runs")
+    run = found.run("SL", 0)
+    assert run is not None
+    (subject,) = run.glob("evaluations/linf-0.1/*after-40*/subject.json")
+    assert found.reading("SL", 0, "again") is not None
+    subject.write_text(json.dumps(json.loads(subject.read_text()) | {"skip": 0}))
+    assert found.reading("SL", 0, "again") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "attacks: [fgsm], fresh: true",
+            "attacks: [fgsm], fresh: true, few: true",
+            "column again: is few or fresh",
+        ),
+        (
+            "measure: clean, fresh: true",
+            "measure: clean, split: train, fresh: true",
+            "only test images are fresh",
+        ),
+    ],
+)
+def test_a_column_that_cannot_be_fresh_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY.read_text().replace(old, new))
+    with pytest.raises(ReinforcedError, match=said):
+        load_paper(str(tmp_path / "tiny.yaml"))
+
+
+def test_the_parts_of_a_columns_parts_are_measured_for_it(tmp_path: Path) -> None:
+    text = TINY.read_text().replace(
+        '  - number: "9.2"\n',
+        '  - number: "9.0"\n    title: Alone\n    rows: [SL]\n'
+        '    columns: [{id: top, measure: peak, of: [difference]}]\n  - number: "9.2"\n',
+    )
+    (tmp_path / "tiny.yaml").write_text(text)
+    paper = load_paper(str(tmp_path / "tiny.yaml"))
+    jobs = list(survey(tmp_path / "runs", paper).jobs(tables_of(paper, "9.0")))
+    assert {job.column.id for job in jobs if job.column is not None} == {"released", "corrected"}
 
 
 @pytest.mark.parametrize(
@@ -173,6 +244,13 @@ def test_fewer_images_than_asked_for_are_refused(done: Path) -> None:
     assert len(bench.subject("last", 300).labels) == 300
     with pytest.raises(ReinforcedError, match="digits: has 300 test images; 301 are asked for"):
         bench.subject("last", 301)
+    assert len(bench.subject("last", 200, skip=100).labels) == 200
+    with pytest.raises(ReinforcedError, match="digits: has 300 test images; 301 are asked for"):
+        bench.subject("last", 201, skip=100)
+    with pytest.raises(
+        ReinforcedError, match="digits: has 300 test images; none is left after the first 300"
+    ):
+        bench.subject("last", 1, skip=300)
 
 
 def test_rows_measured_on_different_test_images_are_refused(done: Path, tmp_path: Path) -> None:

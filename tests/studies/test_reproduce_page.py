@@ -28,7 +28,8 @@ def made() -> Record:
         {"label": label, "seeds": [0, 1, 2], "chosen": None, "command": "train"} for label in ("SL", "RL")
     ]
     columns = [
-        {"id": name, "title": name, "unit": unit, "command": "", "at": ""} for name, unit in UNITS.items()
+        {"id": name, "title": name, "unit": unit, "command": "", "at": "", "definition": {}}
+        for name, unit in UNITS.items()
     ]
     return {
         "schema": SCHEMA,
@@ -94,9 +95,19 @@ def test_a_table_says_which_columns_stand_on_few_images(few: tuple[str, ...], sa
     for column in record["tables"][0]["columns"]:
         if column["id"] in ("clean", "robust"):  # the others come from training, or from others
             images = record["few"] if column["id"] in few else record["images"]
-            column |= {"command": "evaluate", "definition": {"images": images}}
+            column |= {"command": "evaluate"}
+            column["definition"] |= {"images": images}
     alone = " Over seeds alone are the intervals of: margin."
     assert Book({"made-cpu": record}, "study").table("made-cpu", "1").splitlines()[0] == said + alone
+
+
+def test_a_table_says_which_columns_stand_on_fresh_images() -> None:
+    record = made()
+    for column in record["tables"][0]["columns"]:
+        if column["id"] == "robust":
+            column["definition"] |= {"fresh": True}
+    head = Book({"made-cpu": record}, "study").table("made-cpu", "1").splitlines()[0]
+    assert head.startswith("**Table 1. All** On the 500 test images that follow the first 500: robust.")
 
 
 def test_a_difference_of_shares_is_in_points() -> None:

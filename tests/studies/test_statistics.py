@@ -68,6 +68,12 @@ def test_permutation_against_dealing_by_hand(sizes: tuple[int, int]) -> None:
     assert permutation(list(values[: sizes[0]]), list(values[sizes[0] :])) == pytest.approx(expected)
 
 
+def test_permutation_deals_to_the_shorter_side() -> None:
+    # Of the longer side the sums of every subset would be gigabytes.
+    longer, shorter = [float(one) for one in range(27)], [30.0, 31.0, 32.0]
+    assert permutation(longer, shorter) == permutation(shorter, longer) == pytest.approx(1 / math.comb(30, 3))
+
+
 def test_permutation_counts_ties_that_rounding_parts() -> None:
     # Every arrangement of equal values is as extreme as the one observed.
     assert permutation([0.1, 0.1, 0.1], [0.1, 0.1, 0.1]) == 1.0

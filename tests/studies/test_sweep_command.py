@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from reinforced.cli.sweep import _state_table
 from reinforced.errors import ReinforcedError
 from reinforced.studies.sweep.cost import estimate
 from reinforced.studies.sweep.pools import Pool
@@ -71,6 +74,13 @@ def test_going_on_is_the_command_that_was_typed(
     line = "reinforced sweep 'my study.yaml' --out o --workers 1 --data 'a b' --device cpu"
     code, _, err = typed(line.removeprefix("reinforced "))
     assert (code, err) == (2, f"error: {line}\n")
+
+
+def test_the_board_shows_what_an_error_says(tmp_path: Path) -> None:
+    console = Console(file=StringIO(), width=120)
+    console.print(_state_table({"sl-seed0": "again: cannot read [/data/x] [link]"}, tmp_path))
+    assert isinstance(console.file, StringIO)
+    assert "again: cannot read [/data/x] [link]" in console.file.getvalue()
 
 
 def test_mistakes_cost_one_line(tmp_path: Path, typed: Typed) -> None:

@@ -61,7 +61,7 @@ _LISTS = ("--threat", "--attacks", "--surrogates", "--curve", "--seeds", "--only
 
 def _spread(arguments: list[str]) -> list[str]:
     """``--attacks a b`` as ``--attacks a --attacks b``: these take all words up to the next option."""
-    if arguments[:1] == ["compare"]:  # it takes one threat, which runs may follow
+    if arguments[:1] in (["compare"], ["landscape"]):  # these take one threat, which runs may follow
         return arguments
     spread: list[str] = []
     current = ""

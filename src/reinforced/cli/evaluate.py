@@ -37,6 +37,7 @@ def evaluate(
     images: Annotated[
         int | None, typer.Option(help="The first so many test images [default: all].", min=1)
     ] = None,
+    skip: Annotated[int, typer.Option(help="Pass over so many test images first.", min=0)] = 0,
     control: Annotated[
         str | None, typer.Option(help="Undefended run that the same attacks must break.")
     ] = None,
@@ -85,7 +86,7 @@ def evaluate(
     if (workers or ray) and (ray is None or shards != "1/1"):
         raise ReinforcedError("--workers go with --ray ADDRESS, and neither with --shards")
     where = starters_device(device, ray)
-    given = Source(source, None, weights, normalize, checkpoint, images, root)
+    given = Source(source, None, weights, normalize, checkpoint, images, root, skip)
     found = {name: load_subject(name, given, where, out) for name in models}
     lent = {name: load_subject(name, given, where, out).model for name in surrogates or []}
     undefended = load_subject(control, given, where, out).model if control else None

@@ -149,12 +149,14 @@ def _board(folder: Path) -> Iterator[Told]:
 
 
 def _state_table(states: Mapping[str, str], folder: Path) -> Table:
+    from rich.markup import escape
+
     counts = Counter(state.partition(":")[0] for state in states.values())
     table = new_table("entry", "state", "last said")
     table.caption = ", ".join(f"{count} {state}" for state, count in counts.items())
     busy = [(name, state) for name, state in states.items() if state not in ("waiting", "finished")]
     for name, state in busy[:SHOWN]:
-        table.add_row(name, state, _last_line(folder / "logs" / f"{name}.log"))
+        table.add_row(escape(name), escape(state), _last_line(folder / "logs" / f"{name}.log"))
     return table
 
 

@@ -141,18 +141,22 @@ def _check_statistics(model: nn.Module, statistics: dict[str, Tensor], path: Pat
         here_mean, here_std = model.mean.cpu().flatten(), model.std.cpu().flatten()
     else:
         here_mean, here_std = torch.zeros_like(mean), torch.ones_like(std)
-    if torch.equal(mean.float(), here_mean) and torch.equal(std.float(), here_std):
+    # A file in half precision holds the same statistics rounded.
+    if _same(here_mean, mean) and _same(here_std, std):
         return
     known = {"none": ((0.0,) * len(mean), (1.0,) * len(mean)), **STATISTICS}
-    right = next((n for n, (m, s) in known.items() if _equal(m, mean) and _equal(s, std)), "pretrained")
+    right = next(
+        (n for n, (m, s) in known.items() if _same(torch.tensor(m), mean) and _same(torch.tensor(s), std)),
+        "pretrained",
+    )
     raise ReinforcedError(
         f"{path} was saved with mean {_text(mean)} and std {_text(std)}, "
         f"the model has {_text(here_mean)} and {_text(here_std)}; build with normalize={right!r}"
     )
 
 
-def _equal(values: tuple[float, ...], tensor: Tensor) -> bool:
-    return torch.equal(torch.tensor(values), tensor)
+def _same(here: Tensor, there: Tensor) -> bool:
+    return torch.equal(here.to(there.dtype).float(), there.float())
 
 
 def _text(values: Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from reinforced.report.reading import (
 
 AS_RELEASED = " (as released"
 """Columns of ``outcomes.parquet`` with this in their name are in no worst case."""
+_OVER = re.compile(r"(?<=\d)-(?=\d)")
+"""What a folder has for the fraction's line."""
 _FIXED = ("image", "label", "clean_correct", "robust")
 
 
@@ -92,6 +95,7 @@ class EvaluationRecord:
         as_released: what the released procedure claims, plain values as they were recorded.
         verified: whether every example held when these outcomes were checked again; ``None``: they were not.
         setup: everything that decided the outcome.
+        skip: test images that come before these.
     """
 
     folder: Path
@@ -112,6 +116,7 @@ class EvaluationRecord:
     setup: Mapping[str, Any]
     outcomes: Outcomes | None
     pictures: Pictures | None
+    skip: int = 0
 
     def accuracy(self, kind: str) -> float:
         """Left by the first attack whose name begins with ``kind``; not-a-number without one."""
@@ -230,6 +235,7 @@ def _evaluation(reader: Reader, file: Path) -> EvaluationRecord:
         mapping(values, "setup"),
         _outcomes(reader, folder / "outcomes.parquet"),
         _pictures(reader, folder / "pictures.npz"),
+        int(np.nan_to_num(number(subject, "skip"), posinf=0, neginf=0)),
     )
 
 
@@ -299,8 +305,9 @@ def _pictures(reader: Reader, file: Path) -> Pictures | None:
 
 
 def _threat(folder: str) -> str:
-    """``linf:0.15`` from the folder ``linf-0.15``."""
-    return folder.replace("-", ":", 1)
+    """``linf:0.15`` from the folder ``linf-0.15``, ``linf:8/255`` from ``linf-8-255``."""
+    norm, _, epsilon = folder.partition("-")
+    return f"{norm}:{_OVER.sub('/', epsilon)}"
 
 
 def _folder(attack: str) -> str:
@@ -308,6 +315,14 @@ def _folder(attack: str) -> str:
 
 
 def first_of(records: Sequence[EvaluationRecord], threat: str) -> EvaluationRecord | None:
-    """The evaluation under a threat to be shown: of most images, of the last weights before others."""
-    same = [record for record in records if record.threat == threat]
-    return max(same, key=lambda record: (record.checkpoint == "last", record.images), default=None)
+    """The evaluation under a threat to be shown.
+
+    Of the last weights and the first test images before others, then of most images, without a crash, and of
+    several like that the one that leaves least.
+    """
+
+    def key(record: EvaluationRecord) -> tuple[float, ...]:
+        left = record.robust_accuracy if math.isfinite(record.robust_accuracy) else math.inf
+        return record.checkpoint == "last", record.skip == 0, record.images, not record.incomplete, -left
+
+    return max((record for record in records if record.threat == threat), key=key, default=None)

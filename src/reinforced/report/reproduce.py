@@ -19,10 +19,11 @@ def commands(run: RunRecord) -> Iterator[str]:
     for one in run.evaluations:
         attacks = [*texts(one.setup, "attacks"), *texts(one.setup, "as_released")]
         models = ["--checkpoint", one.checkpoint] if one.checkpoint != "last" else []
+        past = ["--skip", str(one.skip)] if one.skip else []
         seed = number(one.setup, "seed")
         yield _line(
             *("evaluate", path, "--threat", one.threat, "--attacks", *attacks),
-            *("--images", str(one.images), "--seed", f"{seed:.0f}", *models),
+            *("--images", str(one.images), *past, "--seed", f"{seed:.0f}", *models),
             *(["--all"] if one.setup.get("run_all") else []),
             *("--chunk", f"{number(one.setup, 'chunk'):.0f}"),
         )

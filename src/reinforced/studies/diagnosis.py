@@ -38,10 +38,15 @@ def undefended(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"name": name, "phases": tuple(plain), "probe": None, "budget": None})
 
 
+def control_folder(run: Path) -> Path:
+    """Where the control of a run is trained."""
+    return run / "diagnostics" / "control"
+
+
 def find_control(run: Path, device: torch.device, root: Path | None) -> nn.Module:
     """The control of a run: its recipe without defence, trained beside it unless that has been done."""
     recipe = undefended(RunDirectory(run).recipe)
-    folder = run / "diagnostics" / "control"
+    folder = control_folder(run)
     with progress_bar(f"control of {run.name}", lines=False) as bar:
         train(recipe, folder, device=device, data_root=root, reporter=bar)
     return load_model(folder).eval().to(device)

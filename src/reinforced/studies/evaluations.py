@@ -62,6 +62,7 @@ def evaluate_subject(
     names = "+".join(plan.attacks)
     label = names if len(names) <= 40 and "(" not in names else hashlib.sha256(names.encode()).hexdigest()[:8]
     parts = [folder_name(label), str(len(subject.labels)), *(["all"] if plan.run_all else [])]
+    parts += [f"after-{subject.skip}"] if subject.skip else []
     parts += ["transfer"] if transfers else []
     parts += [f"epoch-{subject.checkpoint}"] if subject.checkpoint.isdecimal() else []
     parts += [subject.checkpoint] if subject.checkpoint == "best" else []
@@ -94,6 +95,7 @@ def remember_subject(folder: Path, named: str, source: Source, classes: Sequence
         "normalize": source.normalize,
         "checkpoint": source.checkpoint,
         "images": source.images,
+        "skip": source.skip,
         "root": str(source.root.resolve()) if source.root else None,
         "classes": list(classes),
     }

@@ -112,6 +112,8 @@ def contrast(first: Sequence[float], second: Sequence[float], confidence: float 
 
 def permutation(first: Sequence[float], second: Sequence[float]) -> float:
     """Share of all ways to deal the values to two methods whose means differ at least as much as these."""
+    if len(first) > len(second):  # as extreme either way, and the shorter one's sums are far fewer
+        first, second = second, first
     pooled = np.array([*first, *second], dtype=np.float64)
     # sums[k]: of every choice of k of the values so far.
     sums = [np.zeros(1)] + [np.empty(0)] * len(first)

@@ -26,6 +26,7 @@ class Source:
         checkpoint: of a run: ``last``, ``best``, or the number of a kept epoch.
         images: the first so many test images; all if left out.
         root: folder of data sets.
+        skip: test images that are passed over before those.
     """
 
     data: str | None = None
@@ -35,13 +36,14 @@ class Source:
     checkpoint: str = "last"
     images: int | None = None
     root: Path | None = None
+    skip: int = 0
 
 
 @dataclass(frozen=True)
 class Subject:
     """A model in eval mode on its device, its test images (float32 in [0,1]) and where its results go.
 
-    ``checkpoint`` is which of a run's weights these are.
+    ``checkpoint`` is which of a run's weights these are, and ``skip`` how many test images come before these.
     """
 
     name: str
@@ -51,13 +53,14 @@ class Subject:
     classes: tuple[str, ...]
     folder: Path
     checkpoint: str = "last"
+    skip: int = 0
 
 
 def load_subject(named: str, source: Source, device: torch.device, out: Path) -> Subject:
     """A run directory, or a network by name with its weights, and its test images.
 
     Raises:
-        ReinforcedError: neither a run nor a network, or no data named for a network.
+        ReinforcedError: neither a run nor a network, no data named for a network, or no test image left.
     """
     path = Path(named)
     is_run = (path / "recipe.yaml").is_file()
@@ -73,7 +76,13 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
         )
     # Test images only: no split of the training images, which could be impossible, is asked for.
     dataset = load(data, size=size, root=source.root, validation=0.0)
-    rows = torch.arange(min(source.images or len(dataset.test), len(dataset.test)))
+    if source.skip >= len(dataset.test):
+        raise ReinforcedError(
+            f"{data}: has {len(dataset.test)} test images; none is left after the first {source.skip}"
+        )
+    rows = torch.arange(
+        source.skip, min(source.skip + (source.images or len(dataset.test)), len(dataset.test))
+    )
     stored, labels = dataset.test.batch(rows)
     images = to_float(stored).contiguous()
     if is_run:
@@ -91,4 +100,6 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
         model = channels_last(model, dataset.test.shape, len(dataset.classes))
     folder = path / "evaluations" if is_run else out / named.replace(":", "-").replace("/", "-")
     name = path.name if is_run else named
-    return Subject(name, model.eval().to(device), images, labels, dataset.classes, folder, source.checkpoint)
+    return Subject(
+        name, model.eval().to(device), images, labels, dataset.classes, folder, source.checkpoint, source.skip
+    )

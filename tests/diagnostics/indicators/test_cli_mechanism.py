@@ -86,6 +86,7 @@ def test_landscape_writes_what_it_says(typed: Typed, runs: Path) -> None:
         ("landscape sl --image 300 -o drawn", "test images 0 to 299"),
         ("landscape sl --loss cee -o drawn", "did you mean 'ce'"),
         ("landscape sl --threat linf:0 -o drawn", "no plane"),
+        ("landscape --threat linf:0 sl -o drawn", "no plane"),
         ("indicators elsewhere", "no run directory"),
     ],
 )

@@ -94,6 +94,7 @@ class Book:
                         f"**Table {number}. {table['title']}**",
                         table["note"],
                         self._few(name, table),
+                        self._fresh(name, table),
                         self._seeds_alone(name, table),
                     ],
                 )
@@ -185,6 +186,13 @@ class Book:
         few = [one["title"] for one in measured if one["definition"]["images"] < record["images"]]
         which = "" if len(few) == len(measured) else f": {', '.join(few)}"
         return f"On the first {record['few']} test images{which}." if few else ""
+
+    def _fresh(self, name: str, table: Mapping[str, Any]) -> str:
+        """Which columns stand on the test images that follow the study's."""
+        count = self._records[name]["images"]
+        fresh = [one["title"] for one in table["columns"] if one["definition"].get("fresh")]
+        which = "" if len(fresh) == len(table["columns"]) else f": {', '.join(fresh)}"
+        return f"On the {count} test images that follow the first {count}{which}." if fresh else ""
 
     def _seeds_alone(self, name: str, table: Mapping[str, Any]) -> str:
         """Which columns have intervals that other images would widen by nobody knows how much."""

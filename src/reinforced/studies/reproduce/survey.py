@@ -253,7 +253,7 @@ class Survey:
         """The columns of a table, and the parts of those that are made from others."""
         found = {column.id: column for column in self.columns(table)}
         for column in list(found.values()):
-            found.update({part: self._columns[part] for part in column.parts})
+            found.update({one.id: one for one in self._made_from(column)})
         return [column for column in found.values() if not column.parts]
 
     def _score(self, label: str, seed: int, by: str) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 from reinforced.attacks.threat import ThreatModel
 from reinforced.errors import Damaged
 from reinforced.files import write_json
+from reinforced.studies.diagnosis import control_folder
 from reinforced.studies.sweep.checked import sound_diagnosis, sound_evaluation
 from reinforced.studies.sweep.study import Diagnose, Entry, Evaluate, Study
 from reinforced.studies.weights import weights_sha256
@@ -46,13 +47,18 @@ def evaluation_of(
         "run_all": wanted.run_all,
         "model_sha256": weights_sha256(entry.run, checkpoint),
     }
-    of_the_run = {"checkpoint": checkpoint, "data": None, "size": None}  # and not of images named by hand
+    of_the_run = {
+        "checkpoint": checkpoint,
+        "data": None,
+        "size": None,
+        "skip": 0,
+    }  # and not of images named by hand
     for record, folder in _records(entry.run, "evaluations/*/*/evaluation.json"):
         setup = {"as_released": [], **record.get("setup", {})}
         if (
             record.get("images") == images
             and _says(setup, asked)
-            and _says(_read(folder / "subject.json"), of_the_run)
+            and _says({"skip": 0, **(_read(folder / "subject.json") or {})}, of_the_run)
             and sound_evaluation(record, folder)
         ):
             return record
@@ -71,7 +77,7 @@ def diagnosis_of(wanted: Diagnose, entry: Entry, checkpoint: str) -> dict[str, A
         "seed": wanted.seed,
         "surrogates": {},
         "model_sha256": weights_sha256(entry.run, checkpoint),
-        "control_sha256": weights_sha256(entry.run / "diagnostics" / "control", "last"),
+        "control_sha256": weights_sha256(control_folder(entry.run), "last"),
     }
     for record, folder in _records(entry.run, "diagnostics/*/verdict.json"):
         if (

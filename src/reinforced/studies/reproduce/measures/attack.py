@@ -16,7 +16,7 @@ from reinforced.evaluation.released import stalled
 from reinforced.evaluation.suites import Chosen, choose_attacks
 from reinforced.studies.evaluations import Plan, evaluate_subject, remember_subject, verify_folder
 from reinforced.studies.outcomes import image_outcomes
-from reinforced.studies.reproduce.measures.base import Bench, Column, Reading, digest, options, read_json
+from reinforced.studies.reproduce.measures.base import Bench, Reading, Tested, digest, options, read_json
 from reinforced.studies.sweep.cost import image_passes
 from reinforced.training.run import RunDirectory
 
@@ -24,7 +24,7 @@ PROCEDURE = ("released", "stalled")
 """Figures of what ran as released."""
 
 
-class Attack(Column):
+class Attack(Tested):
     """One figure of an evaluation; columns that name the same attacks share it."""
 
     measure: Literal["attack"]
@@ -44,6 +44,7 @@ class Attack(Column):
 
     def check(self) -> None:
         """See :class:`Column`."""
+        super().check()
         names = [attack.name for attack in self._chosen().sealed]
         if self.of in PROCEDURE and not self._chosen().released:
             raise ReinforcedError(f"column {self.id}: of: {self.of}, but none of its attacks is as released")
@@ -70,8 +71,8 @@ class Attack(Column):
             ReinforcedError: an attack crashed, or an example does not hold.
         """
         threat, count = self._threat(), self.count(bench)
-        source = bench.source(self.checkpoint, count)
-        subject = bench.subject(self.checkpoint, count)
+        source = bench.source(self.checkpoint, count, self.skip(count))
+        subject = bench.subject(self.checkpoint, count, skip=self.skip(count))
         plan = Plan(self.attacks, {}, None, 0, False, (1, 1))
         folder, found = evaluate_subject(
             subject, threat, plan, lambda attack, chunk, _: told(f"{attack} {threat}, chunk {chunk + 1}")
@@ -96,7 +97,7 @@ class Attack(Column):
         attacks = " ".join(shlex.quote(attack) for attack in self.attacks)
         return (
             f"reinforced evaluate RUN --threat {self.threat} --attacks {attacks} "
-            f"{options(images, test, self.checkpoint)}"
+            f"{options(images, test, self.checkpoint, self.skip(images))}"
         )
 
     def _threat(self) -> ThreatModel:
@@ -143,15 +144,15 @@ class Attack(Column):
                 and record["images"] == self.count(bench)
                 and all(setup[key] == value for key, value in asked.items())
                 and _verified(file.parent, record)
-                and _data(file.parent, bench) == bench.data
+                and _subject(file.parent, bench) == (bench.data, self.skip(self.count(bench)))
             ):
                 yield file.parent, record
 
 
-def _data(folder: Path, bench: Bench) -> str:
-    """The data source of an evaluation; one that does not say is of the run's own."""
-    said = (read_json(folder / "subject.json") or {}).get("data")
-    return str(said or RunDirectory(bench.run).recipe.data.source)
+def _subject(folder: Path, bench: Bench) -> tuple[str, int]:
+    """The data source of an evaluation, by default the run's own, and how many images it passed over."""
+    said = read_json(folder / "subject.json") or {}
+    return str(said.get("data") or RunDirectory(bench.run).recipe.data.source), said.get("skip", 0)
 
 
 def _verified(folder: Path, record: dict[str, Any]) -> bool:

@@ -70,18 +70,19 @@ class Bench:
     neighbour: Callable[[str], Path | None]
     other: Callable[[str], Reading | None]
 
-    def subject(self, checkpoint: str, images: int | None, run: Path | None = None) -> Subject:
-        """The run's model, or another run's, with the first test images.
+    def subject(self, checkpoint: str, images: int | None, run: Path | None = None, skip: int = 0) -> Subject:
+        """The run's model, or another run's, with the first test images after ``skip``.
 
         Raises:
             ReinforcedError: there are fewer images than that.
         """
         subject = load_subject(
-            str(run or self.run), self.source(checkpoint, images), self.device, self.run / HERE
+            str(run or self.run), self.source(checkpoint, images, skip), self.device, self.run / HERE
         )
         if images is not None and len(subject.labels) < images:
             data = self.test or RunDirectory(run or self.run).recipe.data.source
-            raise ReinforcedError(f"{data}: has {len(subject.labels)} test images; {images} are asked for")
+            found = skip + len(subject.labels)
+            raise ReinforcedError(f"{data}: has {found} test images; {skip + images} are asked for")
         return subject
 
     @property
@@ -89,9 +90,9 @@ class Bench:
         """Name of the data source of the test images."""
         return self.test or RunDirectory(self.run).recipe.data.source
 
-    def source(self, checkpoint: str, images: int | None) -> Source:
+    def source(self, checkpoint: str, images: int | None, skip: int = 0) -> Source:
         """How the subject is found again."""
-        return Source(data=self.test, checkpoint=checkpoint, images=images, root=self.root)
+        return Source(data=self.test, checkpoint=checkpoint, images=images, root=self.root, skip=skip)
 
 
 class Column(Component):
@@ -165,11 +166,29 @@ class Column(Component):
         return ""
 
 
-def options(images: int, test: str | None, checkpoint: str) -> str:
+class Tested(Column):
+    """A column of the size's first test images, or of as many that follow them."""
+
+    fresh: bool = setting(
+        False, "on as many test images that follow the size's, to see whether a figure returns"
+    )
+
+    def check(self) -> None:
+        """See :class:`Column`."""
+        if self.fresh and self.few:
+            raise ReinforcedError(f"column {self.id}: is few or fresh, not both")
+
+    def skip(self, images: int) -> int:
+        """Test images before the ``images`` that it asks for."""
+        return images if self.fresh else 0
+
+
+def options(images: int, test: str | None, checkpoint: str, skip: int = 0) -> str:
     """The end of a command."""
     source = [] if test is None else ["--source", test]
     which = [] if checkpoint == "last" else ["--checkpoint", checkpoint]
-    return " ".join(["--images", str(images), *source, *which])
+    past = ["--skip", str(skip)] if skip else []
+    return " ".join(["--images", str(images), *past, *source, *which])
 
 
 def digest(run: Path, checkpoint: str) -> str | None:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from reinforced.component import setting
 from reinforced.data import load, to_float
+from reinforced.errors import ReinforcedError
 from reinforced.evaluation.identity import data_sha256, model_sha256
 from reinforced.studies.reproduce.measures.base import (
     HERE,
     Bench,
-    Column,
     Reading,
+    Tested,
     digest,
     keep_outcomes,
     read_outcomes,
@@ -27,7 +28,7 @@ from reinforced.training.run import RunDirectory, load_model
 BATCH = 256
 
 
-class Clean(Column):
+class Clean(Tested):
     """Accuracy without any attack, in eval mode and without augmentation."""
 
     measure: Literal["clean"]
@@ -38,6 +39,12 @@ class Clean(Column):
     def epoch(self) -> str:
         """See :class:`Column`."""
         return self.checkpoint
+
+    def check(self) -> None:
+        """See :class:`Column`."""
+        super().check()
+        if self.fresh and self.split == "train":
+            raise ReinforcedError(f"column {self.id}: only test images are fresh")
 
     def read(self, bench: Bench) -> Reading | None:
         """See :class:`Column`."""
@@ -51,7 +58,8 @@ class Clean(Column):
         """See :class:`Column`."""
         told(f"{self.split} accuracy")
         if self.split == "test":
-            subject = bench.subject(self.checkpoint, self.count(bench))
+            count = self.count(bench)
+            subject = bench.subject(self.checkpoint, count, skip=self.skip(count))
             model, images, labels = subject.model, subject.images, subject.labels
         else:
             model = load_model(bench.run, which=self.checkpoint).to(bench.device)
@@ -65,8 +73,11 @@ class Clean(Column):
         )
 
     def _file(self, bench: Bench) -> Path:
-        count = f"-{self.count(bench)}" if self.split == "test" else ""
-        return bench.run / HERE / f"{self.split}{count}-{self.checkpoint}.json"
+        count = self.count(bench)
+        which = f"-{count}" + (f"-after-{self.skip(count)}" if self.fresh else "")
+        return (
+            bench.run / HERE / f"{self.split}{which if self.split == 'test' else ''}-{self.checkpoint}.json"
+        )
 
 
 def _trained_on(bench: Bench) -> tuple[Tensor, Tensor]:

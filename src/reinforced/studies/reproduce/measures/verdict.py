@@ -11,7 +11,7 @@ from reinforced.component import setting
 from reinforced.diagnostics.case import Budget
 from reinforced.diagnostics.findings import Claim
 from reinforced.errors import ReinforcedError
-from reinforced.studies.diagnosis import diagnose_subject, find_control
+from reinforced.studies.diagnosis import control_folder, diagnose_subject, find_control
 from reinforced.studies.reproduce.measures.base import (
     Bench,
     Column,
@@ -58,10 +58,10 @@ class Judged(Column):
             "budget": self.budget,
             "seed": 0,
             "model_sha256": model,
+            "surrogates": {},
         }
-        if self.control is not None:
-            run = bench.sibling(self.control)
-            asked["control_sha256"] = None if run is None else digest(run, "last")
+        control = control_folder(bench.run) if self.control is None else bench.sibling(self.control)
+        asked["control_sha256"] = None if control is None else digest(control, "last")
         for file in sorted(bench.run.glob("diagnostics/*/verdict.json")) if model is not None else ():
             setup, record = read_json(file.with_name("setup.json")) or {}, read_json(file) or {}
             if record["images"] == self.count(bench) and all(setup[key] == asked[key] for key in asked):
