@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -103,6 +104,43 @@ def test_later_images_are_an_evaluation_of_their_own(typed: Typed, runs: Path) -
     assert (code, "digits: has 300 test images; none is left after the first 300" in err) == (2, True)
 
 
+def test_other_draws_and_other_data_are_evaluations_of_their_own(typed: Typed, runs: Path) -> None:
+    line = "evaluate sl --threat linf:0.02 --attacks pgd(steps=2) --images 16"
+    images, labels = np.zeros((20, 8, 8, 1), dtype=np.uint8), np.arange(20) % 10
+    np.savez(runs / "grey.npz", X_train=images, y_train=labels, X_test=images, y_test=labels)
+    for which in ("", " --seed 1", f" --source npz:{runs / 'grey.npz'}", ""):
+        code, _, err = typed(line + which)
+        assert code == 0, err
+    folders = sorted((runs / "sl" / "evaluations" / "linf-0.02").iterdir())
+    assert len(folders) == 3
+    assert typed(f"verify {' '.join(map(str, folders))}")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("--threat linf:0.01 l2:0.5 --attacks rays", "l2"),
+        (
+            "--threat linf:0.01 --attacks fgsm --curve epsilonn",
+            "no curve over 'epsilonn'; did you mean 'epsilon'",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is(
+    wrong: str, said: str, typed: Typed, runs: Path
+) -> None:
+    code, _, err = typed(f"evaluate sl --images 8 {wrong}")
+    assert (code, said in err) == (2, True)
+    assert not (runs / "sl" / "evaluations" / "linf-0.01").exists()
+
+
+def test_a_lent_run_is_taken_at_its_last_weights(typed: Typed, runs: Path) -> None:
+    # The models attacked have an epoch that it has not.
+    line = "evaluate sl --threat linf:0.04 --attacks fgsm --images 8 --checkpoint best"
+    code, _, err = typed(f"{line} --surrogates rl-expected --control rl-expected")
+    assert code == 0, err
+
+
 def test_curves(typed: Typed, runs: Path) -> None:
     code, out, _ = typed(
         "evaluate sl rl-expected --threat linf:0.05 --attacks fgsm --images 20 --curve epsilon models"
@@ -123,6 +161,14 @@ def test_curves(typed: Typed, runs: Path) -> None:
         ("evaluate sl --attacks pgd-as-released pgd --threat linf:8/255", "0 < step <= epsilon"),
         ("evaluate sl --attacks pgd-as-released pgd --threat l1:8", "unknown norm 'l1'"),
         ("evaluate nowhere", "no run directory"),
+        ("evaluate sl --threat linf:0.1 --weights w.pth", "--weights is for networks by name; sl is a run"),
+        ("evaluate sl --threat linf:0.1 --normalize digits", "--normalize is for networks by name; sl is"),
+        (
+            "evaluate tiny --source digits --weights w.pth --checkpoint best",
+            "--checkpoint is for runs; tiny is",
+        ),
+        ("evaluate sl --source synthetic:10x8", "its images are 3x8x8, those that sl was trained on 1x8x8"),
+        ("evaluate sl --checkpoint state", "has no weights state; choose last, best, or a kept epoch"),
         ("evaluate tiny --source digits", "give --weights"),
         ("evaluate sl --threat linf:8", "did you mean linf:8/255"),
         ("evaluate sl --threat linf:0.1 --attacks fgsm --images 8 --curve depth", "no curve over 'depth'"),

@@ -173,6 +173,12 @@ def test_a_crash_costs_its_chunk_and_is_said(
     assert not done(model, data, attacks=["flaky", "fgsm"], out=tmp_path).incomplete
 
 
+def test_a_control_is_not_unsaid_by_a_call_without_one(model: nn.Module, data: Data, tmp_path: Path) -> None:
+    known = done(model, data, out=tmp_path, control=model).control
+    assert known is not None
+    assert done(model, data, out=tmp_path).control == known
+
+
 def test_the_control_must_break(model: nn.Module, data: Data) -> None:
     class Deaf(nn.Module):
         """Right on every image, whatever is done to it: no attack can break it."""

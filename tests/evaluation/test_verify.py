@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,42 @@ def test_figures_that_do_not_follow_are_caught(
     record.write_text(json.dumps(values))
     (failure,) = verify(folder, model, *data).failures
     assert said in failure
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda values: values["interval"].__setitem__(1, 0.99), r"interval: \[0\.\d+, 0\.\d+\], not what"),
+        (lambda values: values["attacks"][0].__setitem__("broken", 0), r"fgsm: broken is \d+, not what"),
+        (lambda values: values["attacks"][0].__setitem__("only", -1), r"fgsm: only is \d+, not what"),
+        (lambda values: values.__setitem__("incomplete", True), "incomplete: not what"),
+        (
+            lambda values: values["control"].__setitem__("broken", True),
+            r"control: it keeps \d\.\d+, not what",
+        ),
+        (lambda values: values["control"].__setitem__("robust_accuracy", 0.01), "control: it keeps"),
+    ],
+)
+def test_what_the_record_says_beside_its_shares_is_held_to_the_outcomes(
+    change: Callable[[dict[str, Any]], None], said: str, model: nn.Module, data: Data, tmp_path: Path
+) -> None:
+    weak = ThreatModel("linf", 0.02)
+    evaluate(model, *data, weak, attacks=["fgsm", "pgd(steps=3)"], out=tmp_path, control=model)
+    assert verify(tmp_path, model, *data).holds
+    record = tmp_path / "evaluation.json"
+    values = json.loads(record.read_text())
+    change(values)
+    record.write_text(json.dumps(values))
+    (failure,) = verify(tmp_path, model, *data).failures
+    assert re.match(said, failure)
+
+
+def test_a_control_of_which_nothing_is_kept_is_caught(model: nn.Module, data: Data, tmp_path: Path) -> None:
+    evaluate(model, *data, ThreatModel("linf", 0.02), attacks=["fgsm"], out=tmp_path, control=model)
+    (tmp_path / "control" / "evaluation.json").unlink()
+    assert verify(tmp_path, model, *data).failures == (
+        "control: the record has one, but nothing of it is kept",
+    )
 
 
 def test_pixels_outside_the_box_are_caught(model: nn.Module, data: Data, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from reinforced.training import epoch_end, loop
 from reinforced.training.checkpoint import load_checkpoint, weights_hash
 from reinforced.training.loop import train
 from reinforced.training.recipe import Recipe
-from reinforced.training.recipes import load_recipe
+from reinforced.training.recipes import load_recipe, recipe_yaml
 from reinforced.training.run import RunDirectory, default_run, overview
 
 Make = Callable[..., Recipe]
@@ -246,6 +246,33 @@ def test_what_a_kill_in_the_first_moments_leaves_is_no_obstacle(make: Make, fit:
     assert leftovers(run) == []
 
 
+def test_a_run_that_fails_before_it_has_begun_leaves_no_run(make: Make, fit: Fit, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for wrong in ({"batch_size": 100_000}, {"model": {"name": "tinny"}}):
+        with pytest.raises(ReinforcedError):
+            fit(make(**wrong), run)
+        assert [entry.name for entry in run.iterdir()] == ["run.lock"]
+    fit(make(), run)
+    with pytest.raises(ReinforcedError, match="holds another run"):
+        fit(make(seed=3), run)
+
+
+def test_a_recipe_that_is_not_ours_is_kept(make: Make, fit: Fit, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(recipe_yaml(make(batch_size=100_000)))
+    for recipe in (make(batch_size=100_000), make()):
+        with pytest.raises(ReinforcedError):
+            fit(recipe, tmp_path)
+        assert RunDirectory(tmp_path).recipe.batch_size == 100_000
+
+
+def test_a_run_killed_before_its_first_epoch_is_no_obstacle(make: Make, fit: Fit, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.prepare(make(seed=3))
+    run.write_environment({})
+    fit(make(), run.path)
+    assert run.recipe.seed == 0
+
+
 def test_two_processes_in_one_directory(make: Make, fit: Fit, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -272,8 +299,11 @@ def test_the_overview(make: Make, fit: Fit, tmp_path: Path) -> None:
         fit(make(seed=4), tmp_path / "half", stop=4)
     fit(make(), tmp_path / "torn")
     (tmp_path / "torn" / "summary.json").write_text("{")
+    fit(make(), tmp_path / "strange")
+    (tmp_path / "strange" / "metrics.jsonl").write_text("5\n")
     (tmp_path / "stray.txt").write_text("")
-    done, half, torn = overview(tmp_path)
+    done, half, strange, torn = overview(tmp_path)
+    assert "a line is not a JSON object" in strange.state
     summary = json.loads((tmp_path / "done" / "summary.json").read_text())
     assert (done.state, done.epoch, done.epochs, done.passes) == ("finished", 2, 2, 576)
     assert done.test == summary["test_accuracy"]

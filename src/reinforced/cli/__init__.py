@@ -81,6 +81,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # timeout(1) sends it to the process and to its group
     _fail("terminated; what is finished is kept: the same command goes on from there", 128 + number)
 
 

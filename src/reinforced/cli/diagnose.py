@@ -48,15 +48,20 @@ def diagnose(
         raise ReinforcedError(f"no budget {budget!r}{did_you_mean(budget, BUDGETS)}")
     from rich.console import Console
 
-    from reinforced.diagnostics.findings import Claim
+    from reinforced.diagnostics.diagnose import check_claim
     from reinforced.studies.cluster import starters_device
     from reinforced.studies.diagnosis import diagnose_subject, load_control, load_surrogates
     from reinforced.studies.shards import sharing_attacks
-    from reinforced.studies.subjects import Source, load_subject
+    from reinforced.studies.subjects import Source, load_lent, load_subject, refuse_unused
 
-    where, stated = starters_device(device, ray), Claim.parse(claim)
+    where, stated = starters_device(device, ray), check_claim(claim)
     given = Source(source, None, weights, normalize, checkpoint, images, root)
+    others = [name for name in (*(surrogates or []), control, smoothed) if name is not None]
+    refuse_unused([model], others, given)
     subject = load_subject(model, given, where, out)
+    # All that can be refused comes before the control, which may have to be trained.
+    lent = load_surrogates(surrogates or [], given, where, out)
+    behind = None if smoothed is None else load_lent(smoothed, given, where, out)
     undefended = load_control(model, control, given, where, out)
     with (
         sharing_attacks(ray, workers, device) as run,
@@ -67,8 +72,8 @@ def diagnose(
             stated,
             budget=budget,  # type: ignore[arg-type]  # checked above
             control=undefended,
-            surrogates=load_surrogates(surrogates or [], given, where, out),
-            smoothed=None if smoothed is None else load_subject(smoothed, given, where, out).model,
+            surrogates=lent,
+            smoothed=behind,
             seed=seed,
             told=lambda part: status.update(f"{subject.name}  {stated}  {part}"),
             run=run,

@@ -71,9 +71,11 @@ def evaluate(
 ) -> None:
     """Attack models, report the per-image worst case, keep every example; goes on where it stopped."""
     from reinforced.data.places import data_root
+    from reinforced.evaluation.suites import choose_attacks
     from reinforced.studies.cluster import starters_device
     from reinforced.studies.evaluations import (
         Plan,
+        check_curve,
         draw_curves,
         evaluate_subject,
         remember_subject,
@@ -81,15 +83,21 @@ def evaluate(
         write_gallery,
     )
     from reinforced.studies.shards import Asked, sharing
-    from reinforced.studies.subjects import Source, load_subject
+    from reinforced.studies.subjects import Source, load_lent, load_subject, refuse_unused
 
     if (workers or ray) and (ray is None or shards != "1/1"):
         raise ReinforcedError("--workers go with --ray ADDRESS, and neither with --shards")
     where = starters_device(device, ray)
     given = Source(source, None, weights, normalize, checkpoint, images, root, skip)
+    refuse_unused(models, [*(surrogates or []), *([control] if control else [])], given)
+    budgets = threats(threat or ["standard"])
+    for budget in budgets:  # before the first is paid for
+        choose_attacks(tuple(attacks or ["standard"]), budget)
+    for what in curve or []:
+        check_curve(what)
     found = {name: load_subject(name, given, where, out) for name in models}
-    lent = {name: load_subject(name, given, where, out).model for name in surrogates or []}
-    undefended = load_subject(control, given, where, out).model if control else None
+    lent = {name: load_lent(name, given, where, out) for name in surrogates or []}
+    undefended = load_lent(control, given, where, out) if control else None
     plan = Plan(tuple(attacks or ["standard"]), lent, undefended, seed, run_all, _shard(shards), chunk)
     asked = Asked(
         tuple(models),
@@ -105,7 +113,7 @@ def evaluate(
         Path.cwd(),
     )
     with sharing(ray, workers, asked) as share_out:
-        for budget in threats(threat or ["standard"]):
+        for budget in budgets:
             for name, subject in found.items():
                 with _counter(f"{subject.name} {budget}") as told:
                     share_out(name, budget, len(subject.labels), told)

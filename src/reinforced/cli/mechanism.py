@@ -38,10 +38,11 @@ def indicators(
 
     from reinforced.studies.evaluations import threats
     from reinforced.studies.mechanism import measure_subject, table_rows
-    from reinforced.studies.subjects import Source, load_subject
+    from reinforced.studies.subjects import Source, load_subject, refuse_unused
     from reinforced.training.device import resolve_device
 
     given = Source(source, None, weights, normalize, checkpoint, images, root)
+    refuse_unused(models, [], given)
     subjects = [load_subject(name, given, resolve_device(device), out) for name in models]
     for budget in threats(threat or ["linf:8/255"]):
         found, paths = [], []
@@ -97,10 +98,11 @@ def landscape(
     """Draw loss and decision in the plane of an image's adversarial and a random direction."""
     from reinforced.attacks.threat import ThreatModel
     from reinforced.studies.mechanism import draw_landscape, landscape_folder
-    from reinforced.studies.subjects import Source, load_subject
+    from reinforced.studies.subjects import Source, load_subject, refuse_unused
     from reinforced.training.device import resolve_device
 
     given = Source(source, None, weights, normalize, checkpoint, image + 1, root)
+    refuse_unused([model], [], given)
     ball, is_run = ThreatModel.parse(threat), (Path(model) / "recipe.yaml").is_file()
     out = out or (landscape_folder(Path(model), ball, image) if is_run else Path("landscape"))
     subject = load_subject(model, given, resolve_device(device), out)

@@ -110,7 +110,7 @@ def diagnose(
     """
     if budget not in BUDGETS:
         raise ReinforcedError(f"no budget {budget!r}{did_you_mean(budget, BUDGETS)}")
-    stated = _stated(claim, threat)
+    stated = check_claim(claim, threat)
     if smoothed is not None and (stated.certificate is None or stated.certificate.kind != "smoothing"):
         raise ReinforcedError(
             f"claim {stated}: a smoothed network was given; say so in the claim: certified smoothing:SIGMA"
@@ -159,7 +159,12 @@ def diagnose(
         return diagnosis
 
 
-def _stated(claim: Claim | str, threat: ThreatModel | None) -> Claim:
+def check_claim(claim: Claim | str, threat: ThreatModel | None = None) -> Claim:
+    """The claim, whose attack exists and works under its threat.
+
+    Raises:
+        ReinforcedError: it does not.
+    """
     if isinstance(claim, str):
         claim = Claim.parse(claim if "@" in claim or threat is None else f"{claim}@{threat}")
     attack = parse_attack(claim.attack)

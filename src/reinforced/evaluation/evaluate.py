@@ -35,6 +35,7 @@ from reinforced.evaluation.records import (
     Matrix,
     gather,
     interval,
+    read_evaluation,
     summarise,
 )
 from reinforced.evaluation.released import conclude_released, released_done, run_released
@@ -117,8 +118,8 @@ def evaluate(
         if not (released_done(job, beside) and _done(job, errors)):
             return None
         found = _conclude(job, checked, setup, errors, beside)
-        if control is not None:
-            found = replace(found, control=_control(control, job, sealed, chunk))
+        known = _control(control, job, sealed, chunk) if control is not None else _known_control(job.folder)
+        found = replace(found, control=known)
         write_json(folder / "evaluation.json", found.to_json())
         return found
 
@@ -273,6 +274,15 @@ def _control(control: nn.Module, job: Job, attacks: Sequence[AttackSettings], ch
     )
     assert found is not None
     return Control(found.robust_accuracy, found.robust_accuracy <= CONTROL_LIMIT)
+
+
+def _known_control(folder: Path) -> Control | None:
+    """What an earlier call found of a control; a later one without it does not unsay that."""
+    try:
+        control = read_evaluation(folder)["control"]
+    except ReinforcedError:  # none yet, or a damaged one, which is about to be written anew
+        return None
+    return None if control is None else Control(**control)
 
 
 def write_outcomes(

@@ -99,5 +99,5 @@ def claim_folder(folder: Path, setup: Mapping[str, Any], what: str) -> None:
     differing = [key for key in setup if there.get(key) != setup[key]]
     if differing:
         raise ReinforcedError(
-            f"{folder} holds another {what} ({differing[0]} differs); choose another folder"
+            f"{folder} holds another {what} ({differing[0]} differs); move it away, or choose another folder"
         )

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from reinforced.attacks.seal import device_of, sealed, seed_global
@@ -30,6 +31,8 @@ DRAWS = 100
 CHANCE = 0.01
 """That an image whose draws are a fair coin is taken for a witness: 63 of 100 must be wrong. By half of them
 an image near the border would break by luck under one of the fifteen attacks that a judge tries."""
+CONTROL_LIMIT = 0.1
+"""What attacks that prove something leave of an undefended control at most."""
 SEED = 0
 """Of the draws of randomised models, so that the same question gets the same answer."""
 LINF_TOLERANCE = 1e-6
@@ -173,27 +176,62 @@ def _miscounted(folder: Path, record: dict[str, Any]) -> list[str]:
     own = next((share for name, share in said.items() if name.startswith("autoattack")), None)
     if record["autoattack_accuracy"] != own:
         return ["autoattack_accuracy is not what AutoAttack left"]
+    clean, broken = _outcomes(folder, digests)
+    times = np.sum(list(broken.values()), axis=0)
+    left = {name: int((clean & ~wrong).sum()) for name, wrong in broken.items()}
+    left["clean accuracy"], left["robust accuracy"] = int(clean.sum()), int((clean & (times == 0)).sum())
     said["clean accuracy"], said["robust accuracy"] = record["clean_accuracy"], record["robust_accuracy"]
-    left = dict.fromkeys(said, 0)
-    for number in range(len(next(iter(digests.values())))):
-        standing: dict[str, Array] = {}
-        clean: Array | None = None
-        for name in digests:
-            if digests[name][number] is not None:
-                part = folder / _slug(name) / f"chunk-{number:04d}.npz"
-                with part.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    clean = stored["clean_correct"] if clean is None else clean
-                    standing[name] = clean & (stored["robust"] | ~stored["attacked"])
-        assert clean is not None  # an evaluation has no chunk that every attack crashed on
-        left["clean accuracy"] += int(clean.sum())
-        left["robust accuracy"] += int(np.logical_and.reduce(list(standing.values())).sum())
-        for name in digests:  # a chunk that an attack crashed on stands
-            left[name] += int(standing.get(name, clean).sum())
-    return [
+    failures = [
         f"{name}: {left[name]} of {record['images']} images, not what the record says"
         for name, share in said.items()
         if share is not None and abs(share * record["images"] - left[name]) > 0.5
     ]
+    for attack in record["attacks"]:
+        wrong = broken[attack["name"]]
+        counts = {"broken": int(wrong.sum()), "only": int((wrong & (times == 1)).sum())}
+        failures += [
+            f"{attack['name']}: {name} is {count}, not what the record says"
+            for name, count in counts.items()
+            if attack[name] != count
+        ]
+    exact = binomtest(left["robust accuracy"], record["images"]).proportion_ci(0.95, method="exact")
+    if not np.allclose(np.array(record["interval"], dtype=np.float64), exact, rtol=0, atol=1e-6):
+        failures.append(f"interval: [{exact.low:.4f}, {exact.high:.4f}], not what the record says")
+    if record["incomplete"] is not any(None in column for column in digests.values()):
+        failures.append("incomplete: not what the record says")
+    return failures + _misremembered(folder / "control", record["control"])
+
+
+def _outcomes(folder: Path, digests: dict[str, list[str | None]]) -> tuple[Array, dict[str, Array]]:
+    """Which images (N,) are right, and which each attack broke; a chunk that it crashed on stands."""
+    clean: list[Array] = []
+    broken: dict[str, list[Array]] = {name: [] for name in digests}
+    for number in range(len(next(iter(digests.values())))):
+        found: dict[str, Array] = {}
+        right: Array | None = None
+        for name in digests:
+            if digests[name][number] is not None:
+                part = folder / _slug(name) / f"chunk-{number:04d}.npz"
+                with part.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                    right = stored["clean_correct"] if right is None else right
+                    found[name] = right & stored["attacked"] & ~stored["robust"]
+        assert right is not None  # an evaluation has no chunk that every attack crashed on
+        clean.append(right)
+        for name, parts in broken.items():
+            parts.append(found.get(name, np.zeros(len(right), dtype=bool)))
+    return np.concatenate(clean), {name: np.concatenate(parts) for name, parts in broken.items()}
+
+
+def _misremembered(folder: Path, control: dict[str, Any] | None) -> list[str]:
+    """Whether the control's own evaluation says what the record says of it."""
+    if control is None:
+        return []
+    if not (folder / "evaluation.json").is_file():
+        return ["control: the record has one, but nothing of it is kept"]
+    share = read_evaluation(folder)["robust_accuracy"]
+    if control != {"robust_accuracy": share, "broken": share <= CONTROL_LIMIT}:
+        return [f"control: it keeps {share:.4f}, not what the record says"]
+    return []
 
 
 def _check_released(

@@ -17,7 +17,7 @@ from reinforced.errors import ReinforcedError
 from reinforced.evaluation.job import folder_name
 from reinforced.files import write_json
 from reinforced.objectives import CrossEntropy
-from reinforced.studies.subjects import Source, Subject, load_subject
+from reinforced.studies.subjects import Source, Subject, is_run, load_lent
 from reinforced.training.adversaries import NoAdversary
 from reinforced.training.loop import train
 from reinforced.training.progress import progress_bar
@@ -28,14 +28,23 @@ from reinforced.training.run import RunDirectory, load_model
 def undefended(recipe: Recipe) -> Recipe:
     """The same recipe without any defence: every phase clean cross-entropy without regularisers.
 
-    Its phases keep their lengths and rates; what only a defence needs (probe, budget) is left out.
+    Its phases keep their lengths and rates; what only a defence needs (probe, budget) is left out. So are
+    weights that it began with: they may be a defended model's.
     """
     plain = [
         phase.model_copy(update={"objective": CrossEntropy(), "adversary": NoAdversary(), "regularisers": ()})
         for phase in recipe.phases
     ]
     name = f"{recipe.name}-undefended"
-    return recipe.model_copy(update={"name": name, "phases": tuple(plain), "probe": None, "budget": None})
+    return recipe.model_copy(
+        update={
+            "name": name,
+            "model": recipe.model.model_copy(update={"weights": None}),
+            "phases": tuple(plain),
+            "probe": None,
+            "budget": None,
+        }
+    )
 
 
 def control_folder(run: Path) -> Path:
@@ -68,9 +77,7 @@ def diagnose_subject(
     label = folder_name(str(claim))
     if len(label) > 60:
         label = hashlib.sha256(label.encode()).hexdigest()[:12]
-    folder = (
-        subject.folder.parent / "diagnostics" / f"{label}-{budget}-{len(subject.labels)}-{subject.checkpoint}"
-    )
+    folder = subject.home / "diagnostics" / f"{label}-{budget}-{len(subject.labels)}-{subject.checkpoint}"
     found = diagnose(
         subject.model,
         subject.images,
@@ -85,7 +92,7 @@ def diagnose_subject(
         told=told,
         run=run,
     )
-    write_json(subject.folder.parent / "verdict.json", {**found.to_json(), "folder": folder.name})
+    write_json(subject.home / "verdict.json", {**found.to_json(), "folder": folder.name})
     return folder, found
 
 
@@ -100,8 +107,8 @@ def load_control(
     if given == named:
         raise ReinforcedError(f"--control {given} is the diagnosed model itself; give an undefended one")
     if given is not None:
-        return load_subject(given, source, device, out).model
-    if (Path(named) / "recipe.yaml").is_file():
+        return load_lent(given, source, device, out)
+    if is_run(named):
         return find_control(Path(named), device, source.root)
     return None
 
@@ -110,4 +117,4 @@ def load_surrogates(
     names: Sequence[str], source: Source, device: torch.device, out: Path
 ) -> dict[str, nn.Module]:
     """Models to transfer from, by name."""
-    return {name: load_subject(name, source, device, out).model for name in names}
+    return {name: load_lent(name, source, device, out) for name in names}

@@ -53,7 +53,7 @@ def threats(names: Sequence[str]) -> list[ThreatModel]:
 def evaluate_subject(
     subject: Subject, threat: ThreatModel, plan: Plan, told: Callable[[str, int, int], None]
 ) -> tuple[Path, Evaluation | None]:
-    """Run a plan; the folder's name holds threat, attacks, images and checkpoint."""
+    """Run a plan; the folder's name holds threat, attacks, images, seed and checkpoint."""
     transfers: list[Attack] = [
         Transfer({name: model}, CRAFT)
         for name, model in plan.surrogates.items()
@@ -63,6 +63,8 @@ def evaluate_subject(
     label = names if len(names) <= 40 and "(" not in names else hashlib.sha256(names.encode()).hexdigest()[:8]
     parts = [folder_name(label), str(len(subject.labels)), *(["all"] if plan.run_all else [])]
     parts += [f"after-{subject.skip}"] if subject.skip else []
+    parts += [f"seed-{plan.seed}"] if plan.seed else []
+    parts += [f"of-{hashlib.sha256(subject.other.encode()).hexdigest()[:8]}"] if subject.other else []
     parts += ["transfer"] if transfers else []
     parts += [f"epoch-{subject.checkpoint}"] if subject.checkpoint.isdecimal() else []
     parts += [subject.checkpoint] if subject.checkpoint == "best" else []
@@ -168,13 +170,26 @@ def write_gallery(folder: Path, subject: Subject, wanted: int) -> Path:
     return path
 
 
+_CURVES = ("epsilon", "steps", "models")
+
+
+def check_curve(what: str) -> None:
+    """Refuse an unknown kind of curve.
+
+    Raises:
+        ReinforcedError: it is.
+    """
+    if what not in _CURVES:
+        raise ReinforcedError(f"no curve over {what!r}{did_you_mean(what, _CURVES)}")
+
+
 def draw_curves(
     what: str, subjects: Sequence[Subject], threat: ThreatModel, seed: int
 ) -> list[tuple[str, list[list[str]]]]:
     """Tables (title, rows with a header first) of robust accuracy over epsilon, steps, or models.
 
     Raises:
-        ReinforcedError: an unknown kind of curve.
+        ReinforcedError: two runs have one name.
     """
     if what == "models":
         models = {subject.name: subject.model for subject in subjects}
@@ -190,8 +205,6 @@ def draw_curves(
         _keep(first.folder / folder_name(str(threat)) / "transfer.json", cells)
         return [(f"transfer under {threat}: accuracy left, {CRAFT.name}", rows)]
     curves = {"epsilon": _epsilon_curve, "steps": over_steps}
-    if what not in curves:
-        raise ReinforcedError(f"no curve over {what!r}{did_you_mean(what, [*curves, 'models'])}")
     tables = []
     for subject in subjects:
         points = curves[what](subject.model, subject.images, subject.labels, threat, seed=seed)

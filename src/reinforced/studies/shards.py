@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -31,7 +31,7 @@ from reinforced.evaluation.suites import choose_attacks
 from reinforced.studies.actors import Actors, share_of
 from reinforced.studies.cluster import connected, enter
 from reinforced.studies.evaluations import Plan, evaluate_subject
-from reinforced.studies.subjects import Source, load_subject
+from reinforced.studies.subjects import Source, load_lent, load_subject
 from reinforced.studies.sweep.shares import Share, own_cores
 from reinforced.training.device import resolve_device
 
@@ -76,12 +76,12 @@ class Worker:
         torch.set_num_threads(threads)
         device = resolve_device(asked.device)
 
-        def load(names: Sequence[str]) -> dict[str, Any]:
-            return {name: load_subject(name, asked.source, device, asked.out) for name in names}
+        def lend(name: str) -> nn.Module:
+            return load_lent(name, asked.source, device, asked.out)
 
-        self._subjects = load(asked.models)
-        lent = {name: subject.model for name, subject in load(asked.surrogates).items()}
-        self._control = load([asked.control])[asked.control].model if asked.control else None
+        self._subjects = {name: load_subject(name, asked.source, device, asked.out) for name in asked.models}
+        self._control = lend(asked.control) if asked.control else None
+        lent = {name: lend(name) for name in asked.surrogates}
         self._plan = Plan(asked.attacks, lent, None, asked.seed, asked.run_all, (1, 1), asked.chunk)
 
     def process(self) -> int:

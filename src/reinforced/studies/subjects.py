@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from reinforced.data import load, to_float
 from reinforced.errors import ReinforcedError
 from reinforced.models import build, channels_last
+from reinforced.training.checkpoint import load_checkpoint
 from reinforced.training.run import RunDirectory, load_model
 
 
@@ -43,7 +45,12 @@ class Source:
 class Subject:
     """A model in eval mode on its device, its test images (float32 in [0,1]) and where its results go.
 
-    ``checkpoint`` is which of a run's weights these are, and ``skip`` how many test images come before these.
+    Attributes:
+        home: the run, or the folder of a network by name.
+        folder: of evaluations.
+        checkpoint: which of a run's weights these are.
+        skip: how many test images come before these.
+        other: of a run, the data set and size where they are not its own.
     """
 
     name: str
@@ -51,9 +58,41 @@ class Subject:
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    home: Path
     folder: Path
     checkpoint: str = "last"
     skip: int = 0
+    other: str = ""
+
+
+def is_run(named: str) -> bool:
+    """Whether this is a run directory, and no network by name."""
+    return (Path(named) / "recipe.yaml").is_file()
+
+
+def refuse_unused(models: Sequence[str], lent: Sequence[str], source: Source) -> None:
+    """Refuse options that none of the models takes: whoever gives them believes otherwise.
+
+    Args:
+        models: run directories or networks by name.
+        lent: surrogates and controls, likewise; of a run always the last weights.
+        source: what was asked for.
+
+    Raises:
+        ReinforcedError: weights or a normalisation where all are runs, a checkpoint where no model is one.
+    """
+    if all(map(is_run, [*models, *lent])) and (source.weights is not None or source.normalize != "none"):
+        option = "--weights" if source.weights is not None else "--normalize"
+        raise ReinforcedError(f"{option} is for networks by name; {models[0]} is a run and has its own")
+    if source.checkpoint != "last" and not any(map(is_run, models)):
+        raise ReinforcedError(f"--checkpoint is for runs; {models[0]} is a network by name")
+
+
+def load_lent(named: str, source: Source, device: torch.device, out: Path) -> nn.Module:
+    """A model to compare with or to transfer from: of a run its last weights, else those of ``source``."""
+    if is_run(named):
+        return load_model(Path(named)).eval().to(device)
+    return load_subject(named, replace(source, checkpoint="last"), device, out).model
 
 
 def load_subject(named: str, source: Source, device: torch.device, out: Path) -> Subject:
@@ -63,11 +102,11 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
         ReinforcedError: neither a run nor a network, no data named for a network, or no test image left.
     """
     path = Path(named)
-    is_run = (path / "recipe.yaml").is_file()
-    if path.is_dir() and not is_run:
+    run = is_run(named)
+    if path.is_dir() and not run:
         raise ReinforcedError(f"{named} is no run directory (it has no recipe.yaml)")
     data, size = source.data, source.size
-    if is_run:
+    if run:
         recipe = RunDirectory(path).recipe
         data, size = data or recipe.data.source, size or recipe.data.size
     if data is None:
@@ -85,8 +124,12 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
     )
     stored, labels = dataset.test.batch(rows)
     images = to_float(stored).contiguous()
-    if is_run:
+    if run:
         model = load_model(path, which=source.checkpoint)
+        known = tuple(load_checkpoint(RunDirectory(path).weights(source.checkpoint))[1]["shape"])
+        if dataset.test.shape != known:
+            there, here = ("x".join(map(str, shape)) for shape in (dataset.test.shape, known))
+            raise ReinforcedError(f"{data}: its images are {there}, those that {named} was trained on {here}")
     else:
         if source.weights is None:
             raise ReinforcedError(f"{named}: an untrained network proves nothing; give --weights FILE")
@@ -98,8 +141,17 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
             normalize=source.normalize,
         )
         model = channels_last(model, dataset.test.shape, len(dataset.classes))
-    folder = path / "evaluations" if is_run else out / named.replace(":", "-").replace("/", "-")
-    name = path.name if is_run else named
+    home = path if run else out / named.replace(":", "-").replace("/", "-")
+    own = run and data == recipe.data.source and size == recipe.data.size
     return Subject(
-        name, model.eval().to(device), images, labels, dataset.classes, folder, source.checkpoint, source.skip
+        path.name if run else named,
+        model.eval().to(device),
+        images,
+        labels,
+        dataset.classes,
+        home,
+        home / "evaluations" if run else home,
+        source.checkpoint,
+        source.skip,
+        "" if own or not run else f"{data} {size}",
     )

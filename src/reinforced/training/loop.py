@@ -72,9 +72,14 @@ def train(
     if not accelerator.is_main_process:
         return _train(recipe, directory, device, data_root, Silent(), accelerator)
     with directory.locked():
-        directory.prepare(recipe)
-        with tracked(reporter, directory, tracking) as told:
-            return _train(recipe, directory, device, data_root, told, accelerator)
+        made = directory.prepare(recipe)
+        try:
+            with tracked(reporter, directory, tracking) as told:
+                return _train(recipe, directory, device, data_root, told, accelerator)
+        except BaseException:
+            if made:
+                directory.forget_unbegun()
+            raise
 
 
 def _train(

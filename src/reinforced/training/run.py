@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,25 +106,42 @@ class RunDirectory:
         )
         return _first_difference(old, new)
 
-    def prepare(self, recipe: Recipe) -> None:
-        """Make the directory for a recipe, or check that it is already that recipe's.
+    def prepare(self, recipe: Recipe) -> bool:
+        """Make the directory for a recipe, or check that it is already that recipe's; whether it was made.
 
         Raises:
             ReinforcedError: the directory holds a run of another recipe, or something else.
         """
         file = self.path / "recipe.yaml"
-        if file.is_file():
-            differing = self.difference(recipe)
-            if differing:
-                raise ReinforcedError(
-                    f"{self.path} holds another run: {differing}; give this one its own --run DIR"
-                )
-        else:
+        differing = self.difference(recipe) if file.is_file() else ""
+        # A killed run may be made anew, a recipe that somebody has put there not.
+        if differing and not (self._unbegun() and (self.path / "environment.json").is_file()):
+            raise ReinforcedError(
+                f"{self.path} holds another run: {differing}; give this one its own --run DIR"
+            )
+        made = not file.is_file() or bool(differing)
+        if made:
             self._refuse_other_folder()
+            (self.path / "environment.json").unlink(missing_ok=True)
             write_text(file, recipe_yaml(recipe))
         for folder in (self.path, self.path / "checkpoints"):
             for left_by_a_kill in folder.glob(".*.part"):
                 left_by_a_kill.unlink()
+        return made
+
+    def _unbegun(self) -> bool:
+        """Whether nothing has come of it; any file that is not ours counts as something."""
+        ours = {"recipe.yaml", "environment.json", "run.lock", "checkpoints"}
+        return {entry.name for entry in self.path.iterdir()} <= ours and not any(
+            self.path.glob("checkpoints/[!.]*")
+        )
+
+    def forget_unbegun(self) -> None:
+        """Remove what a run has left that failed before anything came of it."""
+        if self._unbegun():
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+            for name in ("recipe.yaml", "environment.json"):
+                (self.path / name).unlink(missing_ok=True)
 
     def _refuse_other_folder(self) -> None:
         if not self.path.is_dir() or (self.path / "recipe.yaml").is_file():
@@ -152,9 +170,12 @@ class RunDirectory:
         if not file.is_file():
             return []
         try:
-            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         except ValueError:
-            raise ReinforcedError(f"{file}: corrupt (a line is not JSON)") from None
+            rows = [None]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ReinforcedError(f"{file}: corrupt (a line is not a JSON object)")
+        return rows
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
@@ -200,7 +221,7 @@ def load_model(run: Path, *, which: str | int = "last") -> nn.Module:
 
     directory = RunDirectory(run)
     recipe, file = directory.recipe, directory.weights(str(which))
-    if which not in ("last", "best") and not file.is_file():
+    if which not in ("last", "best") and not (str(which).isdecimal() and file.is_file()):
         kept = ", ".join(map(str, directory.kept_epochs)) or "none (the recipe's keep_every keeps them)"
         raise ReinforcedError(f"{run} has no weights {which!s}; choose last, best, or a kept epoch: {kept}")
     tensors, values = load_checkpoint(file)
