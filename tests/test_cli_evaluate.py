@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from reinforced.report.records import read_runs
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
 from tests.typed import Typed, TypedIn
@@ -190,3 +191,74 @@ def test_an_evaluation_from_python_says_how_to_verify_it(
     code, _, err = typed(f"verify {tmp_path}")
     assert code == 2
     assert "does not say which model" in err
+
+
+def test_curves_of_other_weights_and_images_are_not_the_runs(typed: Typed, runs: Path) -> None:
+    line = "evaluate sl --threat linf:0.06 --attacks fgsm --images 8 --curve steps"
+    for which in ("", " --checkpoint best", " --skip 8", " --seed 1"):
+        code, _, err = typed(line + which)
+        assert code == 0, err
+    places = sorted(
+        file.parent.name for file in (runs / "sl" / "evaluations").glob("linf-0.06/**/over-steps.json")
+    )
+    assert places == ["after-8", "best", "linf-0.06", "seed-1"]
+    (record,) = read_runs([runs / "sl"])
+    assert [one.over for one in record.curves if one.threat == "linf:0.06"] == ["steps"]
+
+
+def test_indicators_and_landscapes_of_other_weights_are_not_the_runs(typed: Typed, runs: Path) -> None:
+    for which in ("", " --checkpoint best", " --seed 1"):
+        code, _, err = typed(f"indicators sl --threat linf:0.06 --images 4 --steps 2{which}")
+        assert code == 0, err
+        code, _, err = typed(f"landscape sl --threat linf:0.06 --size 4 --steps 2{which}")
+        assert code == 0, err
+    kept = runs / "sl" / "diagnostics"
+    assert sorted(file.parent.name for file in (kept / "indicators").glob("**/*.json")) == [
+        "best",
+        "indicators",
+        "seed-1",
+    ]
+    assert sorted(folder.name for folder in kept.glob("landscape*")) == [
+        "landscape",
+        "landscape-best",
+        "landscape-seed-1",
+    ]
+    (record,) = read_runs([runs / "sl"])
+    assert (len(record.indicators), len(record.landscapes)) == (1, 1)
+
+
+DEFENCE = """
+import torch
+from reinforced.models import build
+
+
+class Coarse(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return self.model((images * 4).round() / 4)
+
+    def state_dict(self, *arguments, **options):
+        return self.model.state_dict(*arguments, **options)
+
+    def load_state_dict(self, state, *arguments, **options):
+        return self.model.load_state_dict(state, *arguments, **options)
+
+
+def coarse(shape, classes):
+    return Coarse(build('tiny', shape=shape, classes=classes).network)
+"""
+
+
+def test_weights_behind_another_defence_are_a_surrogate(typed: Typed, runs: Path) -> None:
+    (runs / "defences.py").write_text(DEFENCE)
+    line = "--source digits --normalize digits --weights sl/checkpoints/last.safetensors --out o --images 8"
+    code, out, err = typed(
+        f"evaluate defences:coarse {line} --threat linf:0.06 --attacks fgsm --surrogates sl"
+    )
+    assert code == 0, err
+    assert "from=sl" in out
+    code, out, err = typed("evaluate sl --threat linf:0.07 --attacks fgsm --images 8 --surrogates ../runs/sl")
+    assert "transfer" not in out

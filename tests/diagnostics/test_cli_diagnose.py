@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from reinforced.studies.diagnosis import undefended
+from reinforced.studies.diagnosis import control_folder, undefended
 from reinforced.training.loop import train
 from reinforced.training.recipes import load_recipe
+from reinforced.training.run import RunDirectory
 from tests.typed import Typed, TypedIn
 
 
@@ -61,3 +63,16 @@ def test_the_control_does_not_begin_with_a_defences_weights() -> None:
     recipe = load_recipe("hybrid/fine-tune", overrides=["model.weights=defended.safetensors"])
     assert recipe.model.weights is not None
     assert undefended(recipe).model.weights is None
+
+
+def test_a_control_of_another_recipe_is_not_taken(runs: Path, tmp_path: Path) -> None:
+    run = RunDirectory(shutil.copytree(runs / "sl", tmp_path / "sl"))
+    control = control_folder(run.path)
+    assert control == run.path / "diagnostics" / "control"
+    RunDirectory(control).prepare(undefended(run.recipe))
+    assert control_folder(run.path) == control
+    shutil.rmtree(control)
+    other = load_recipe("quickstart/sl", overrides=["phases.0.epochs=1", "data.limit=128"])
+    train(other, control, device=torch.device("cpu"))
+    assert control_folder(run.path).name.startswith("control-")
+    assert control_folder(run.path) == control_folder(run.path)

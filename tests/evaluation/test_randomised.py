@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from reinforced.attacks.base import run_attack
 from reinforced.attacks.pgd import PGD
 from reinforced.attacks.threat import ThreatModel
+from reinforced.errors import ReinforcedError
+from reinforced.evaluation.answers import bind_answers
 from reinforced.evaluation.chunks import load_chunk
 from reinforced.evaluation.evaluate import evaluate
+from reinforced.evaluation.suites import choose_attacks
 from reinforced.evaluation.verify import verify
 
 THREAT = ThreatModel("linf", 0.05)
@@ -76,3 +79,19 @@ def test_pgd_that_averages_draws_keeps_its_name() -> None:
     assert averaging.suited(100) is averaging
     assert plain.suited(1) is plain
     assert plain.suited(100).keep == "strongest"
+
+
+def test_attacks_that_average_draws_alike_run_once() -> None:
+    names = ["pgd(steps=20)", "pgd(steps=20,keep=strongest)"]
+    chosen = choose_attacks(names, THREAT)
+    assert [one.name for one in chosen.suited(100)] == ["pgd(keep=strongest)"]
+    assert len(chosen.suited(1)) == 2
+
+
+def test_answers_are_bound_whatever_they_are(tmp_path: Path) -> None:
+    logits = torch.tensor([[1.0, -torch.inf, torch.nan], [2.0, 3.0, 4.0]])
+    bind_answers(tmp_path, logits, "evaluation")
+    bind_answers(tmp_path, logits + torch.tensor([1e-4, 0, 0]), "evaluation")
+    for other in (logits.nan_to_num(), logits + 0.1, logits[:1]):
+        with pytest.raises(ReinforcedError, match="answers otherwise: was its code changed"):
+            bind_answers(tmp_path, other, "evaluation")

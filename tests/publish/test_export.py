@@ -160,3 +160,17 @@ def test_hostile_names_are_text_on_the_card(
     assert "<script" not in text.replace("\\<", "")
     assert len(text) < 10_000
     assert ModelCard.load(folder / "README.md").data.library_name == "reinforced"
+
+
+def test_figures_of_other_images_are_not_mixed(runs: Path, evaluated: Evaluated, weights: str) -> None:
+    evaluated(robust=0.5)
+    setup = {"model_sha256": weights, "data_sha256": "d2"}
+    evaluated(robust=0.1, folder="of-other-images", setup=setup)
+    later = evaluated(robust=0.0, folder="later")
+    (later / "subject.json").write_text(json.dumps({"checkpoint": "last", "data": None, "skip": 100}))
+    folder = export(runs / "sl", runs / "out").folder
+    results = ModelCard.load(folder / "README.md").data.eval_results
+    worst = [one.metric_value for one in results if one.metric_name.startswith("robust accuracy")]
+    assert sorted(worst) == [0.1, 0.5]
+    records = json.loads((folder / "robustbench.json").read_text())
+    assert sorted(record["skip"] for record in records) == [0, 0, 100]

@@ -155,3 +155,14 @@ def test_hostile_names_are_text(runs: Path, evaluated: Evaluated) -> None:
     assert "\\<script\\>" in line
     assert line.replace("\\|", "").count("|") == 11  # ten cells still
     assert "<img" not in markdown.replace("\\<", "")
+
+
+def test_later_images_have_a_table_of_their_own(runs: Path, evaluated: Evaluated) -> None:
+    evaluated(robust=0.5)
+    later = evaluated(robust=0.1, folder="later")
+    (later / "subject.json").write_text(json.dumps({"checkpoint": "last", "data": None, "skip": 100}))
+    tables = leaderboard(runs).tables
+    assert [(table.title, ranks(table.rows)) for table in tables] == [
+        ("digits, linf:0.15, 100 images", [(1, "sl")]),
+        ("digits, linf:0.15, 100 images after the first 100", [(1, "sl")]),
+    ]

@@ -397,3 +397,17 @@ def test_other_images_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.M
     write(1)
     with pytest.raises(ReinforcedError, match="trained on other images"):
         train(recipe, run, device=CPU)
+
+
+def test_a_recipe_put_there_by_hand_after_a_kill_is_kept(make: Make, fit: Fit, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.prepare(make(seed=3))
+    (run.path / ".environment.json.abc.part").write_text("half")
+    assert "seed" in run.other(make())
+    with pytest.raises(ReinforcedError, match="holds another run"):
+        fit(make(), run.path)
+    run.write_environment({})
+    (run.path / ".metrics.jsonl.abc.part").write_text("half")
+    assert run.other(make()) == ""
+    (run.path / "notes.txt").write_text("mine")
+    assert "seed" in run.other(make())

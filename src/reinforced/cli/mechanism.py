@@ -38,7 +38,7 @@ def indicators(
 
     from reinforced.studies.evaluations import threats
     from reinforced.studies.mechanism import measure_subject, table_rows
-    from reinforced.studies.subjects import Source, load_subject, refuse_unused
+    from reinforced.studies.subjects import Source, is_run, load_subject, refuse_unused
     from reinforced.training.device import resolve_device
 
     given = Source(source, None, weights, normalize, checkpoint, images, root)
@@ -47,8 +47,7 @@ def indicators(
     for budget in threats(threat or ["linf:8/255"]):
         found, paths = [], []
         for name, subject in zip(models, subjects, strict=True):
-            is_run = (Path(name) / "recipe.yaml").is_file()
-            folder = (Path(name) / "diagnostics" if is_run else subject.folder) / "indicators"
+            folder = (subject.home / "diagnostics" if is_run(name) else subject.folder) / "indicators"
             with Console(stderr=True).status(f"{subject.name} {budget}") as status:
 
                 def told(what: str, of: str = f"{subject.name} {budget}") -> None:
@@ -98,14 +97,15 @@ def landscape(
     """Draw loss and decision in the plane of an image's adversarial and a random direction."""
     from reinforced.attacks.threat import ThreatModel
     from reinforced.studies.mechanism import draw_landscape, landscape_folder
-    from reinforced.studies.subjects import Source, load_subject, refuse_unused
+    from reinforced.studies.subjects import Source, is_run, load_subject, refuse_unused
     from reinforced.training.device import resolve_device
 
     given = Source(source, None, weights, normalize, checkpoint, image + 1, root)
     refuse_unused([model], [], given)
-    ball, is_run = ThreatModel.parse(threat), (Path(model) / "recipe.yaml").is_file()
-    out = out or (landscape_folder(Path(model), ball, image) if is_run else Path("landscape"))
-    subject = load_subject(model, given, resolve_device(device), out)
+    ball = ThreatModel.parse(threat)
+    subject = load_subject(model, given, resolve_device(device), out or Path("landscape"))
+    kept = landscape_folder(Path(model), ball, image, subject.variant(seed))
+    out = out or (kept if is_run(model) else Path("landscape"))
     drawn = draw_landscape(
         subject,
         image,

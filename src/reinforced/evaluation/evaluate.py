@@ -93,7 +93,7 @@ def evaluate(
     """
     if not 1 <= shard[0] <= shard[1]:
         raise ReinforcedError(f"shard {shard[0]}/{shard[1]}: write i/n with i from 1 to n")
-    sealed, released = choose_attacks(attacks, threat)
+    sealed, released = asked = choose_attacks(attacks, threat)
     checked = preflight(model, images, labels, [*sealed, *released])
     if device_of(model).type == "cpu":
         keep_freed_memory()
@@ -102,8 +102,7 @@ def evaluate(
             f"attack {released[0].name}: predicts once, which proves nothing on a randomised model: omit it"
         )
     draws = RANDOM_DRAWS if checked.randomised else 1
-    suited = {attack.name: attack for attack in (attack.suited(draws) for attack in sealed)}
-    chosen: list[Attack] = [*suited.values(), *transfers]
+    chosen: list[Attack] = [*asked.suited(draws), *transfers]
     _require_own_folders([*(attack.name for attack in chosen), *(attack.name for attack in released)])
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))

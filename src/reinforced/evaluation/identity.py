@@ -98,6 +98,7 @@ def claim_folder(folder: Path, setup: Mapping[str, Any], what: str) -> None:
         return
     differing = [key for key in setup if there.get(key) != setup[key]]
     if differing:
+        how = "differs" if differing[0] in there else "is not recorded there"
         raise ReinforcedError(
-            f"{folder} holds another {what} ({differing[0]} differs); move it away, or choose another folder"
+            f"{folder} holds another {what} ({differing[0]} {how}); move it away, or choose another folder"
         )

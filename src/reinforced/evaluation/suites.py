@@ -31,6 +31,10 @@ class Chosen(NamedTuple):
     sealed: list[AttackSettings]
     released: list[PGDAsReleased]
 
+    def suited(self, draws: int) -> list[AttackSettings]:
+        """The sealed ones as they run where ``draws`` predictions score an image, each once."""
+        return list({one.name: one for one in (attack.suited(draws) for attack in self.sealed)}.values())
+
 
 def choose_attacks(names: str | Sequence[str], threat: ThreatModel) -> Chosen:
     """The attacks of the suites named (those that know the threat's norm) and those listed, cheapest first.

@@ -80,7 +80,7 @@ def _results(reported: Sequence[Entry]) -> list[EvalResult]:
     """
     from huggingface_hub import EvalResult  # noqa: PLC0415
 
-    least: dict[tuple[str, str], float] = {}
+    least: dict[tuple[str, str, str], float] = {}
     for entry in reported:
         found = entry.evaluation
         under = f"{found.threat}, {found.images} images"
@@ -90,9 +90,10 @@ def _results(reported: Sequence[Entry]) -> list[EvalResult]:
             f"robust accuracy, worst case, {under}": found.robust_accuracy,
         }
         for name, value in figures.items() if not (entry.doubts or found.skip) else ():
-            # Each is an upper bound: of several evaluations on as many images the least is known to hold.
+            # Each is an upper bound: of several evaluations on the same images the least is known to hold.
             if math.isfinite(value):
-                least[entry.data, name] = min(value, least.get((entry.data, name), math.inf))
+                key = (entry.data, entry.images, name)
+                least[key] = min(value, least.get(key, math.inf))
     return [
         EvalResult(
             task_type="image-classification",
@@ -103,7 +104,7 @@ def _results(reported: Sequence[Entry]) -> list[EvalResult]:
             metric_name=name,
             metric_value=value,
         )
-        for (data, name), value in least.items()
+        for (data, _, name), value in least.items()
     ]
 
 

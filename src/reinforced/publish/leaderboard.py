@@ -47,11 +47,13 @@ class Table:
     images: int
     data_sha256: str
     rows: tuple[Row, ...]
+    skip: int = 0
 
     @property
     def title(self) -> str:
         """What all rows have in common."""
-        return f"{self.data}, {self.threat}, {self.images:,} images"
+        which = f" after the first {self.skip:,}" if self.skip else ""
+        return f"{self.data}, {self.threat}, {self.images:,} images{which}"
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,15 @@ def leaderboard(folder: Path) -> Leaderboard:
         ReinforcedError: no such folder, no run in it, or no run that was evaluated.
     """
     runs = [replace(run, name=_name(run.path, folder)) for run in read_runs(find_runs(folder))]
-    groups: dict[tuple[str, str, int, str], list[Entry]] = {}
+    groups: dict[tuple[str, str, int, str, int], list[Entry]] = {}
     for run in runs:
         for entry in entries(run):
             found = entry.evaluation
-            groups.setdefault((entry.data, found.threat, found.images, entry.images), []).append(entry)
+            on = (entry.data, found.threat, found.images, entry.images, found.skip)
+            groups.setdefault(on, []).append(entry)
     if not groups:
         raise ReinforcedError(f"no run in {folder} was evaluated; try `reinforced evaluate {runs[0].path}`")
-    tables = [Table(*key, _rows(members)) for key, members in sorted(groups.items())]
+    tables = [Table(*on[:4], _rows(members), on[4]) for on, members in sorted(groups.items())]
     return Leaderboard(tuple(tables), tuple(run.name for run in runs if not run.evaluations))
 
 

@@ -51,6 +51,7 @@ def _record(entry: Entry) -> dict[str, Any]:
         "footnote": "; ".join([*doubts, *remark]) or None,
         "threat_model": _NORMS.get(norm, norm),
         "images": found.images,
+        "skip": found.skip,
         "worst_case_acc": _percent(found.robust_accuracy),
         "interval": [_percent(bound) for bound in found.interval],
         "reverified": {"yes": True, NOT_VERIFIED: None, DOES_NOT_HOLD: False}[entry.verification],

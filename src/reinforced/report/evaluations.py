@@ -96,6 +96,7 @@ class EvaluationRecord:
         verified: whether every example held when these outcomes were checked again; ``None``: they were not.
         setup: everything that decided the outcome.
         skip: test images that come before these.
+        data: source of the images, where it was named by hand; else the run's own.
     """
 
     folder: Path
@@ -117,6 +118,7 @@ class EvaluationRecord:
     outcomes: Outcomes | None
     pictures: Pictures | None
     skip: int = 0
+    data: str = ""
 
     def accuracy(self, kind: str) -> float:
         """Left by the first attack whose name begins with ``kind``; not-a-number without one."""
@@ -125,7 +127,8 @@ class EvaluationRecord:
 
     def examples(self, attack: str, reader: Reader) -> Iterator[tuple[int, Array]]:
         """Row and (C, H, W) float32 candidate of every attacked image, read as they are asked for."""
-        size = int(number(self.setup, "chunk") if self.setup.get("chunk") else 64)
+        chunk = number(self.setup, "chunk")
+        size = int(chunk) if math.isfinite(chunk) and chunk >= 1 else 64
         for part in sorted((self.folder / _folder(attack)).glob("chunk-*.npz")):
             stored = reader.arrays(part)
             if not {"attacked", "adversarial"} <= stored.keys() or not part.stem[6:].isdecimal():
@@ -236,6 +239,7 @@ def _evaluation(reader: Reader, file: Path) -> EvaluationRecord:
         _outcomes(reader, folder / "outcomes.parquet"),
         _pictures(reader, folder / "pictures.npz"),
         int(np.nan_to_num(number(subject, "skip"), posinf=0, neginf=0)),
+        text(subject, "data"),
     )
 
 
@@ -314,15 +318,17 @@ def _folder(attack: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in attack).strip("-").replace("--", "-")
 
 
-def first_of(records: Sequence[EvaluationRecord], threat: str) -> EvaluationRecord | None:
-    """The evaluation under a threat to be shown.
+def precedence(record: EvaluationRecord) -> tuple[float, ...]:
+    """What is shown before others: the larger one.
 
-    Of the last weights and the first test images before others, then of most images, without a crash, and of
-    several like that the one that leaves least.
+    The run's own data, the last weights and the first test images come first, then most images, then no
+    crash; of several like that the one that leaves least.
     """
+    left = record.robust_accuracy if math.isfinite(record.robust_accuracy) else math.inf
+    usual = (not record.data, record.checkpoint == "last", record.skip == 0)
+    return *usual, record.images, not record.incomplete, -left
 
-    def key(record: EvaluationRecord) -> tuple[float, ...]:
-        left = record.robust_accuracy if math.isfinite(record.robust_accuracy) else math.inf
-        return record.checkpoint == "last", record.skip == 0, record.images, not record.incomplete, -left
 
-    return max((record for record in records if record.threat == threat), key=key, default=None)
+def first_of(records: Sequence[EvaluationRecord], threat: str) -> EvaluationRecord | None:
+    """The evaluation under a threat to be shown."""
+    return max((record for record in records if record.threat == threat), key=precedence, default=None)

@@ -14,7 +14,7 @@ import yaml
 from reinforced.errors import ReinforcedError
 from reinforced.report.folder import find_runs
 from reinforced.report.palette import token, variant
-from reinforced.report.reading import mapping, number, text
+from reinforced.report.reading import YAML_ERRORS, mapping, number, text
 from reinforced.report.tail import Tail, is_inside, read_inside
 from reinforced.training.methods import identity, settings
 
@@ -132,7 +132,7 @@ class _LiveRun:
 def _parsed(recipe: bytes | None) -> dict[str, Any]:
     try:
         values = yaml.safe_load(recipe or b"")
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+    except YAML_ERRORS:
         values = None
     return values if isinstance(values, dict) else {}
 

@@ -122,14 +122,11 @@ def _untested(
             of_models.setdefault("any claim: not judged", []).append(run.name)
         if not run.evaluations:
             of_models.setdefault("any attack: not evaluated", []).append(run.name)
-        for one in run.evaluations:
-            if one.verified is None:
-                of_models.setdefault(f"the examples under {one.threat} again", []).append(run.name)
+        for threat in dict.fromkeys(one.threat for one in run.evaluations if one.verified is None):
+            of_models.setdefault(f"the examples under {threat} again", []).append(run.name)
     everyone = len(records)
     said = [
-        line
-        if len(names) == everyone
-        else f"{line} ({', '.join(short(name) for name in dict.fromkeys(names))})"
+        line if len(names) == everyone else f"{line} ({', '.join(short(name) for name in names)})"
         for line, names in of_models.items()
     ]
     drawn = [*(f"{one.title}: {line}" for one in figures for line in one.missing), *missing]

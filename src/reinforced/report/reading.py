@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
+YAML_ERRORS = (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError)
+"""What the safe loader raises on text that is no YAML, holds no date or number where it says so, or nests."""
 
 
 class Reader:
@@ -52,7 +54,7 @@ class Reader:
         for number, line in enumerate(text.splitlines() if text else (), 1):
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if isinstance(row, dict):
                 rows.append(row)
@@ -67,7 +69,7 @@ class Reader:
             return {}
         try:
             values = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError):
+        except YAML_ERRORS:
             values = None
         if not isinstance(values, dict):
             self.missing(path, "damaged (not a YAML mapping)")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reinforced.report.evaluations import AttackFigures, EvaluationRecord, first_of
+from reinforced.report.evaluations import AttackFigures, EvaluationRecord, first_of, precedence
 from reinforced.report.figure import Table
 from reinforced.report.palette import VERDICTS
 from reinforced.report.reading import number, objects, text
@@ -158,7 +158,10 @@ def seeds(records: Sequence[RunRecord]) -> Table:
     rows: list[tuple[Any, ...]] = []
     for method, runs in by_method(records).items():
         for threat in threats(runs):
-            found = [one for run in runs if (one := first_of(run.evaluations, threat)) is not None]
+            # A run again of the same seed is no second sample.
+            seeded = {run.path if run.seed is None else run.seed: run for run in reversed(runs)}
+            shown = [first_of(run.evaluations, threat) for run in reversed(seeded.values())]
+            found = [one for one in shown if one is not None]
             for name in ("clean_accuracy", "robust_accuracy"):
                 values = np.array([getattr(one, name) for one in found])
                 known = values[~np.isnan(values)]
@@ -214,7 +217,8 @@ def _verdict(verdict: VerdictRecord | None) -> Value:
     if verdict is None or verdict.label not in VERDICTS:
         return Value(NONE)
     mark = VERDICTS[verdict.label]
-    return Value(f"{mark.symbol} {mark.words}", verdict.label, title=verdict.reason)
+    which = "" if verdict.checkpoint == "last" else f" (checkpoint {verdict.checkpoint})"
+    return Value(f"{mark.symbol} {mark.words}{which}", verdict.label, title=verdict.reason)
 
 
 def _clean(run: RunRecord, threat: str, found: EvaluationRecord | None) -> Value:
@@ -282,8 +286,8 @@ def _papers(run: RunRecord, metric: str, threat: str, kinds: Sequence[str]) -> s
 def _measured(run: RunRecord, one: Mapping[str, Any]) -> float:
     metric, threat, attack = (text(one, name) for name in ("metric", "threat", "attack"))
     if metric == "clean":
-        clean = [found.clean_accuracy for found in run.evaluations]
-        return clean[0] if clean else number(run.summary, "test_accuracy")
+        shown = max(run.evaluations, key=precedence, default=None)
+        return number(run.summary, "test_accuracy") if shown is None else shown.clean_accuracy
     found = first_of(run.evaluations, threat)
     alone = [each.accuracy for each in found.attacks if _kind(each.name) == attack] if found else []
     return min((share for share in alone if not math.isnan(share)), default=math.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from reinforced.report.reading import Reader, interval, mapping, number, objects, text, texts
 
+_CHECKPOINT = re.compile(r"-(quick|standard|thorough)-[0-9]+-(?P<checkpoint>best|[0-9]+)$")
 GRADES = ("witness", "failed control", "mechanism", "heuristic")
 """What evidence is worth, best first."""
 
@@ -62,16 +64,23 @@ class VerdictRecord:
     evidence: tuple[FindingRecord, ...]
     findings: tuple[FindingRecord, ...]
 
+    @property
+    def checkpoint(self) -> str:
+        """Of which weights: the end of the folder's name; of one from Python it is unknown, so ``last``."""
+        found = _CHECKPOINT.search(self.folder.name)
+        return found["checkpoint"] if found else "last"
+
 
 def read_verdicts(reader: Reader) -> tuple[VerdictRecord, ...]:
-    """The run's own verdict (the latest), then those of its other diagnoses."""
+    """The run's latest verdict, then those of its other diagnoses; on its last weights before on others."""
     file = reader.root / "verdict.json"
     own = reader.json(file)
     others = sorted((reader.root / "diagnostics").glob("*/verdict.json"))
     found = {file: own} | {
         other: reader.json(other) for other in others if other.parent.name != text(own, "folder")
     }
-    return tuple(_verdict(file, values) for file, values in found.items() if values)
+    verdicts = [_verdict(file, values) for file, values in found.items() if values]
+    return tuple(sorted(verdicts, key=lambda one: one.checkpoint != "last"))
 
 
 def _verdict(file: Path, values: Mapping[str, Any]) -> VerdictRecord:

@@ -22,6 +22,7 @@ from reinforced.training.adversaries import NoAdversary
 from reinforced.training.loop import train
 from reinforced.training.progress import progress_bar
 from reinforced.training.recipe import Recipe
+from reinforced.training.recipes import recipe_yaml
 from reinforced.training.run import RunDirectory, load_model
 
 
@@ -48,8 +49,11 @@ def undefended(recipe: Recipe) -> Recipe:
 
 
 def control_folder(run: Path) -> Path:
-    """Where the control of a run is trained."""
-    return run / "diagnostics" / "control"
+    """Where the control of a run is trained; apart from one that another version's recipe has made."""
+    folder, recipe = run / "diagnostics" / "control", undefended(RunDirectory(run).recipe)
+    if not RunDirectory(folder).other(recipe):
+        return folder
+    return folder.with_name(f"control-{hashlib.sha256(recipe_yaml(recipe).encode()).hexdigest()[:8]}")
 
 
 def find_control(run: Path, device: torch.device, root: Path | None) -> nn.Module:

@@ -18,6 +18,7 @@ from reinforced.attacks.pgd import PGD
 from reinforced.attacks.threat import BUDGETS, ThreatModel
 from reinforced.attacks.transfer import Transfer
 from reinforced.errors import ReinforcedError, did_you_mean
+from reinforced.evaluation.answers import answers
 from reinforced.evaluation.curves import Point, over_epsilon, over_steps, transfer_matrix
 from reinforced.evaluation.evaluate import evaluate
 from reinforced.evaluation.gallery import gallery
@@ -57,17 +58,13 @@ def evaluate_subject(
     transfers: list[Attack] = [
         Transfer({name: model}, CRAFT)
         for name, model in plan.surrogates.items()
-        if name != subject.name and model_sha256(model) != model_sha256(subject.model)
+        if not _same(model, subject, threat)
     ]
     names = "+".join(plan.attacks)
     label = names if len(names) <= 40 and "(" not in names else hashlib.sha256(names.encode()).hexdigest()[:8]
     parts = [folder_name(label), str(len(subject.labels)), *(["all"] if plan.run_all else [])]
-    parts += [f"after-{subject.skip}"] if subject.skip else []
-    parts += [f"seed-{plan.seed}"] if plan.seed else []
-    parts += [f"of-{hashlib.sha256(subject.other.encode()).hexdigest()[:8]}"] if subject.other else []
     parts += ["transfer"] if transfers else []
-    parts += [f"epoch-{subject.checkpoint}"] if subject.checkpoint.isdecimal() else []
-    parts += [subject.checkpoint] if subject.checkpoint == "best" else []
+    parts += subject.variant(plan.seed)
     folder = subject.folder / folder_name(str(threat)) / "-".join(parts)
     found = evaluate(
         subject.model,
@@ -85,6 +82,13 @@ def evaluate_subject(
         told=told,
     )
     return folder, found
+
+
+def _same(model: nn.Module, subject: Subject, threat: ThreatModel) -> bool:
+    """Whether a surrogate is the subject itself; with the same weights, but a defence less, it is not."""
+    return model_sha256(model) == model_sha256(subject.model) and torch.equal(
+        answers(model, subject.images, threat), answers(subject.model, subject.images, threat)
+    )
 
 
 def remember_subject(folder: Path, named: str, source: Source, classes: Sequence[str]) -> None:
@@ -202,17 +206,22 @@ def draw_curves(
         cells = transfer_matrix(models, first.images, first.labels, threat, CRAFT, seed=seed)
         rows = [["made on, tested on", *models]]
         rows += [[made, *(_cell(cells[made][tested]) for tested in models)] for made in models]
-        _keep(first.folder / folder_name(str(threat)) / "transfer.json", cells)
+        _keep(_place(first, threat, seed) / "transfer.json", cells)
         return [(f"transfer under {threat}: accuracy left, {CRAFT.name}", rows)]
     curves = {"epsilon": _epsilon_curve, "steps": over_steps}
     tables = []
     for subject in subjects:
         points = curves[what](subject.model, subject.images, subject.labels, threat, seed=seed)
-        _keep(subject.folder / folder_name(str(threat)) / f"over-{what}.json", points)
+        _keep(_place(subject, threat, seed) / f"over-{what}.json", points)
         rows = [[what, "robust accuracy", "passes"]]
         rows += [[f"{point.at:.4g}", _cell(point), f"{point.passes:,}"] for point in points]
         tables.append((f"{subject.name} under {threat}, PGD over {what}", rows))
     return tables
+
+
+def _place(subject: Subject, threat: ThreatModel, seed: int) -> Path:
+    """Of curves: where a report takes them for the run's, or below."""
+    return subject.folder / folder_name(str(threat)) / "-".join(subject.variant(seed))
 
 
 def _epsilon_curve(

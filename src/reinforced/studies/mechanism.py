@@ -34,7 +34,7 @@ def measure_subject(
     batch: int,
     told: Callable[[str], None],
 ) -> tuple[Mechanism, Path]:
-    """Measure all indicators; writes ``<threat>.json``, and beside it ``.npz`` with every image's values."""
+    """Measure all indicators; writes ``[VARIANT/]THREAT.json`` and, beside it, every image's values."""
     found = measure(
         subject.model,
         subject.images,
@@ -45,13 +45,15 @@ def measure_subject(
         batch=batch,
         told=told,
     )
-    path = folder / f"{folder_name(str(threat))}.json"
+    # A report takes what lies in the folder itself for the run's.
+    path = folder / "-".join(subject.variant(seed)) / f"{folder_name(str(threat))}.json"
     setup = {
         "model": subject.name,
         "threat": str(threat),
         "images": len(subject.labels),
         "steps": steps,
         "seed": seed,
+        "checkpoint": subject.checkpoint,
     }
     save_arrays(path.with_suffix(".npz"), found.values())
     write_json(path, {**setup, **found.record()})
@@ -85,9 +87,10 @@ class Drawn:
     line: str
 
 
-def landscape_folder(run: Path, threat: ThreatModel, number: int) -> Path:
-    """Where a run keeps the landscape around a test image, and where a report looks for it."""
-    return run / "diagnostics" / "landscape" / f"{folder_name(str(threat))}-image-{number}"
+def landscape_folder(run: Path, threat: ThreatModel, number: int, variant: Sequence[str] = ()) -> Path:
+    """Where a run keeps the landscape around a test image; a report looks where there is no variant."""
+    place = "-".join(["landscape", *variant])
+    return run / "diagnostics" / place / f"{folder_name(str(threat))}-image-{number}"
 
 
 def draw_landscape(

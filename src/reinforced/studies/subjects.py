@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +64,17 @@ class Subject:
     checkpoint: str = "last"
     skip: int = 0
     other: str = ""
+
+    def variant(self, seed: int = 0) -> list[str]:
+        """What sets results apart from those of last weights on the first images of the run's own data."""
+        epoch = [f"epoch-{self.checkpoint}"] if self.checkpoint.isdecimal() else []
+        return [
+            *epoch,
+            *(["best"] if self.checkpoint == "best" else []),
+            *([f"after-{self.skip}"] if self.skip else []),
+            *([f"of-{hashlib.sha256(self.other.encode()).hexdigest()[:8]}"] if self.other else []),
+            *([f"seed-{seed}"] if seed else []),
+        ]
 
 
 def is_run(named: str) -> bool:

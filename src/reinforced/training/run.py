@@ -113,13 +113,12 @@ class RunDirectory:
             ReinforcedError: the directory holds a run of another recipe, or something else.
         """
         file = self.path / "recipe.yaml"
-        differing = self.difference(recipe) if file.is_file() else ""
-        # A killed run may be made anew, a recipe that somebody has put there not.
-        if differing and not (self._unbegun() and (self.path / "environment.json").is_file()):
+        differing = self.other(recipe)
+        if differing:
             raise ReinforcedError(
                 f"{self.path} holds another run: {differing}; give this one its own --run DIR"
             )
-        made = not file.is_file() or bool(differing)
+        made = not file.is_file() or bool(self.difference(recipe))
         if made:
             self._refuse_other_folder()
             (self.path / "environment.json").unlink(missing_ok=True)
@@ -129,12 +128,22 @@ class RunDirectory:
                 left_by_a_kill.unlink()
         return made
 
+    def other(self, recipe: Recipe) -> str:
+        """Where the run that this directory holds differs from a recipe; empty if it may be trained here.
+
+        Raises:
+            ReinforcedError: its recipe is damaged.
+        """
+        file = self.path / "recipe.yaml"
+        differing = self.difference(recipe) if file.is_file() else ""
+        # One killed before anything came of it is made anew, a recipe that somebody put there is kept.
+        return "" if self._recorded_recipe() is not None and self._unbegun() else differing
+
     def _unbegun(self) -> bool:
         """Whether nothing has come of it; any file that is not ours counts as something."""
         ours = {"recipe.yaml", "environment.json", "run.lock", "checkpoints"}
-        return {entry.name for entry in self.path.iterdir()} <= ours and not any(
-            self.path.glob("checkpoints/[!.]*")
-        )
+        found = {entry.name for entry in self.path.iterdir() if not entry.name.endswith(".part")}
+        return found <= ours and not any(self.path.glob("checkpoints/[!.]*"))
 
     def forget_unbegun(self) -> None:
         """Remove what a run has left that failed before anything came of it."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from reinforced.report import palette
-from reinforced.report.evaluations import EvaluationRecord
+from reinforced.report.evaluations import EvaluationRecord, precedence
 from reinforced.report.figure import Axis, Figure, Line, Lines
 from reinforced.report.figures.over_seeds import Estimate, Method, by_method, of_shares, t_interval
 from reinforced.report.figures.words import counted, course, intervals, seeds, slug
@@ -17,8 +17,8 @@ from reinforced.report.reading import number, texts
 from reinforced.report.records import RunRecord
 
 X = (Axis("passes"), Axis("epoch", whole=True), Axis("seconds"))
-Terms = tuple[tuple[str, ...], int]
-"""Attacks and images: evaluations that differ in them are not compared."""
+Terms = tuple[tuple[str, ...], int, int, str]
+"""Attacks, how many images, after how many, of which data: nothing is compared across them."""
 
 
 def compute(records: Sequence[RunRecord]) -> list[Figure]:
@@ -32,7 +32,9 @@ def _figure(threat: str, records: Sequence[RunRecord]) -> list[Figure]:
     terms = Counter(_terms(one) for run in trained for one in run.evaluations if one.threat == threat)
     if not terms:
         return []
-    attacks, images = chosen = max(terms, key=lambda key: (terms[key], key[1]))
+    # As many runs of each, those on the usual images come first: the first ones of the runs' own data.
+    chosen = max(terms, key=lambda key: (terms[key], not any(key[2:]), key[1]))
+    attacks, images = chosen[:2]
     lines, estimates, absent = [], [], []
     for method in by_method(trained):
         found = _line(method, threat, chosen)
@@ -59,7 +61,7 @@ def _figure(threat: str, records: Sequence[RunRecord]) -> list[Figure]:
 
 
 def _terms(one: EvaluationRecord) -> Terms:
-    return texts(one.setup, "attacks"), one.images
+    return texts(one.setup, "attacks"), one.images, one.skip, one.data
 
 
 def _line(method: Method, threat: str, terms: Terms) -> tuple[Line, Estimate] | None:
@@ -92,8 +94,8 @@ def _checkpoints(run: RunRecord, threat: str, terms: Terms) -> Mapping[str, tupl
     """Checkpoint to passes, epoch, seconds, worst-case accuracy, and its interval."""
     rows = {number(row, "epoch"): row for row in run.epochs}
     epochs = {"last": max(rows, default=math.nan), "best": number(run.summary, "best_epoch")}
-    found = {}
-    for one in run.evaluations:
+    found: dict[str, tuple[float, ...]] = {}
+    for one in sorted(run.evaluations, key=precedence):  # of several seeds the one that leaves least
         if one.threat != threat or _terms(one) != terms:
             continue
         epoch = epochs.get(one.checkpoint)

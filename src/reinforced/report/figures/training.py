@@ -32,10 +32,10 @@ def training(records: Sequence[RunRecord]) -> list[Figure]:
     methods = [method for method in by_method(records) if any(run.epochs for run in method.runs)]
     panels, absent = [], []
     for title, figure in _PANELS.items():
-        found = {method.label: _line(method, figure) for method in methods}
+        ahead = "minus" in title
+        found = {method.label: _line(method, figure, -1.0 if ahead else 0.0) for method in methods}
         absent += [f"{label}: no {title}" for label, line in found.items() if line is None]
         lines = tuple(line for line in found.values() if line is not None)
-        ahead = "minus" in title
         y = Axis("difference" if ahead else "accuracy", percent=True, limits=None if ahead else (0, 1))
         if lines:
             panels.append(Lines(title[:1].upper() + title[1:], X, y, lines))
@@ -58,13 +58,13 @@ def training(records: Sequence[RunRecord]) -> list[Figure]:
     ]
 
 
-def _line(method: Method, figure: Callable[[RunRecord], Values]) -> Line | None:
+def _line(method: Method, figure: Callable[[RunRecord], Values], least: float) -> Line | None:
     epochs = sorted({int(at) for run in method.runs for at in run.column("epoch") if math.isfinite(at)})
     rows = np.stack([_placed(run, figure(run), epochs) for run in method.runs])
     kept = ~np.isnan(rows).all(axis=0)
     if not kept.any():
         return None
-    mean, low, high = t_interval(rows[:, kept], -1.0, 1.0)
+    mean, low, high = t_interval(rows[:, kept], least, 1.0)
     spent = [
         np.stack([_placed(run, np.array(run.column(axis.label)), epochs) for run in method.runs])
         for axis in X

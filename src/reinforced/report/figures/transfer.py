@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reinforced.report.evaluations import precedence
 from reinforced.report.figure import Axis, Figure, Heat, short
 from reinforced.report.figures.over_seeds import over_images
 from reinforced.report.figures.words import percent, ranged, slug
@@ -84,7 +85,7 @@ def _surrogates(threat: str, records: Sequence[RunRecord]) -> tuple[Cells, list[
     cells: Cells = {}
     images = []
     for record in records:
-        for one in record.evaluations:
+        for one in sorted(record.evaluations, key=precedence, reverse=True):
             for attack in one.attacks if one.threat == threat else ():
                 named = _TRANSFER.fullmatch(attack.name)
                 if named is None:
@@ -100,7 +101,10 @@ def _surrogates(threat: str, records: Sequence[RunRecord]) -> tuple[Cells, list[
 
 def _called(made: str, records: Sequence[RunRecord]) -> str:
     """A surrogate as the report calls it: evaluations know it by the path it was given by."""
-    return next((run.name for run in records if run.path.name == Path(made).name), made)
+    exactly = [run.name for run in records if run.path.resolve() == Path(made).resolve()]
+    alike = [run.name for run in records if run.path.name == Path(made).name]
+    found = exactly or alike
+    return found[0] if len(found) == 1 else made
 
 
 def _heat(title: str, cells: Mapping[tuple[str, str], tuple[float, float, float]]) -> Heat:

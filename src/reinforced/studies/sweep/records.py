@@ -41,7 +41,6 @@ def evaluation_of(
     chosen = wanted.chosen(threat)
     asked = {
         "threat": str(threat),
-        "attacks": [attack.name for attack in chosen.sealed],
         "as_released": [attack.name for attack in chosen.released],
         "seed": wanted.seed,
         "run_all": wanted.run_all,
@@ -58,6 +57,7 @@ def evaluation_of(
         if (
             record.get("images") == images
             and _says(setup, asked)
+            and setup.get("attacks") == [one.name for one in chosen.suited(setup.get("draws", 1))]
             and _says({"skip": 0, **(_read(folder / "subject.json") or {})}, of_the_run)
             and sound_evaluation(record, folder)
         ):

@@ -247,8 +247,7 @@ def check_runs(entries: Sequence[Entry]) -> None:
         ReinforcedError: one does, or is damaged.
     """
     for entry in entries:
-        begun = (entry.run / "recipe.yaml").is_file()
-        differing = RunDirectory(entry.run).difference(entry.recipe) if begun else ""
+        differing = RunDirectory(entry.run).other(entry.recipe)
         if differing:
             raise ReinforcedError(
                 f"{entry.run} holds a run of another recipe ({differing}); choose another --out"

@@ -127,7 +127,6 @@ class Attack(Tested):
         chosen, model = self._chosen(), digest(bench.run, self.checkpoint)
         asked = {
             "threat": str(self._threat()),
-            "attacks": [attack.name for attack in chosen.sealed],
             "as_released": [attack.name for attack in chosen.released],
             "seed": 0,
             "run_all": False,
@@ -143,6 +142,7 @@ class Attack(Tested):
                 whole
                 and record["images"] == self.count(bench)
                 and all(setup[key] == value for key, value in asked.items())
+                and setup["attacks"] == [attack.name for attack in chosen.suited(setup["draws"])]
                 and _verified(file.parent, record)
                 and _subject(file.parent, bench) == (bench.data, self.skip(self.count(bench)))
             ):

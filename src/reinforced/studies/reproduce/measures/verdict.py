@@ -60,9 +60,11 @@ class Judged(Column):
             "model_sha256": model,
             "surrogates": {},
         }
+        if model is None:
+            return None
         control = control_folder(bench.run) if self.control is None else bench.sibling(self.control)
         asked["control_sha256"] = None if control is None else digest(control, "last")
-        for file in sorted(bench.run.glob("diagnostics/*/verdict.json")) if model is not None else ():
+        for file in sorted(bench.run.glob("diagnostics/*/verdict.json")):
             setup, record = read_json(file.with_name("setup.json")) or {}, read_json(file) or {}
             if record["images"] == self.count(bench) and all(setup[key] == asked[key] for key in asked):
                 value = record["label"] if self.of == "label" else record[self.of]["share"]
