@@ -20,6 +20,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     recipe = load_recipe("quickstart/sl", overrides=["phases.0.epochs=1", "data.limit=192"])
     train(recipe, folder / "sl", device=torch.device("cpu"))
+    changes = ["data.source=synthetic:10x8", "model.normalize=none", "phases.0.epochs=1", "data.limit=192"]
+    coloured = load_recipe("quickstart/sl", overrides=changes)
+    train(coloured, folder / "coloured", device=torch.device("cpu"))
     return folder
 
 
@@ -36,6 +39,8 @@ def typed(runs: Path, typed_at: TypedIn) -> Typed:
         ("--claim pgd@linf:0.15 --surrogates nowhere", "nowhere is no run directory"),
         ("--claim pgd@linf:0.15 --smoothed nowhere", "nowhere is no run directory"),
         ("--claim pgd@linf:0.15 --weights w.pth", "--weights is for networks by name"),
+        ("--claim pgd@linf:0.15 --control coloured", "its images are 1x8x8, those that coloured was"),
+        ("--claim pgd@linf:0.15 --surrogates coloured", "its images are 1x8x8, those that coloured was"),
         ("--claim pgd@linf:0.15 --control sl", "is the diagnosed model itself"),
     ],
 )

@@ -60,9 +60,9 @@ def diagnose(
     refuse_unused([model], others, given)
     subject = load_subject(model, given, where, out)
     # All that can be refused comes before the control, which may have to be trained.
-    lent = load_surrogates(surrogates or [], given, where, out)
-    behind = None if smoothed is None else load_lent(smoothed, given, where, out)
-    undefended = load_control(model, control, given, where, out)
+    lent = load_surrogates(surrogates or [], given, where, out, [subject])
+    behind = None if smoothed is None else load_lent(smoothed, given, where, out, [subject])
+    undefended = load_control(model, control, given, where, out, [subject])
     with (
         sharing_attacks(ray, workers, device) as run,
         Console(stderr=True).status(f"{subject.name}  {stated}") as status,

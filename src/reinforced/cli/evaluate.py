@@ -96,8 +96,9 @@ def evaluate(
     for what in curve or []:
         check_curve(what)
     found = {name: load_subject(name, given, where, out) for name in models}
-    lent = {name: load_lent(name, given, where, out) for name in surrogates or []}
-    undefended = load_lent(control, given, where, out) if control else None
+    subjects = list(found.values())
+    lent = {name: load_lent(name, given, where, out, subjects) for name in surrogates or []}
+    undefended = load_lent(control, given, where, out, subjects) if control else None
     plan = Plan(tuple(attacks or ["standard"]), lent, undefended, seed, run_all, _shard(shards), chunk)
     asked = Asked(
         tuple(models),
@@ -126,7 +127,7 @@ def evaluate(
                 if gallery:
                     say(f"gallery: {write_gallery(folder, subject, gallery)}")
             for what in curve or []:
-                for title, rows in draw_curves(what, list(found.values()), budget, seed):
+                for title, rows in draw_curves(what, subjects, budget, seed):
                     table = new_table(*rows[0])
                     for row in rows[1:]:
                         table.add_row(*row)

@@ -101,7 +101,12 @@ def diagnose_subject(
 
 
 def load_control(
-    named: str, given: str | None, source: Source, device: torch.device, out: Path
+    named: str,
+    given: str | None,
+    source: Source,
+    device: torch.device,
+    out: Path,
+    beside: Sequence[Subject] = (),
 ) -> nn.Module | None:
     """The control that was given; for a run without one, the one trained from its recipe; else none.
 
@@ -111,14 +116,14 @@ def load_control(
     if given == named:
         raise ReinforcedError(f"--control {given} is the diagnosed model itself; give an undefended one")
     if given is not None:
-        return load_lent(given, source, device, out)
+        return load_lent(given, source, device, out, beside)
     if is_run(named):
         return find_control(Path(named), device, source.root)
     return None
 
 
 def load_surrogates(
-    names: Sequence[str], source: Source, device: torch.device, out: Path
+    names: Sequence[str], source: Source, device: torch.device, out: Path, beside: Sequence[Subject] = ()
 ) -> dict[str, nn.Module]:
     """Models to transfer from, by name."""
-    return {name: load_lent(name, source, device, out) for name in names}
+    return {name: load_lent(name, source, device, out, beside) for name in names}

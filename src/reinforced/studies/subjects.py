@@ -100,9 +100,17 @@ def refuse_unused(models: Sequence[str], lent: Sequence[str], source: Source) ->
         raise ReinforcedError(f"--checkpoint is for runs; {models[0]} is a network by name")
 
 
-def load_lent(named: str, source: Source, device: torch.device, out: Path) -> nn.Module:
-    """A model to compare with or to transfer from: of a run its last weights, else those of ``source``."""
+def load_lent(
+    named: str, source: Source, device: torch.device, out: Path, beside: Sequence[Subject] = ()
+) -> nn.Module:
+    """A model to compare with or to transfer from: of a run its last weights, else those of ``source``.
+
+    Raises:
+        ReinforcedError: neither a run nor a network, or one on images of another shape.
+    """
     if is_run(named):
+        for subject in beside:
+            _require_shape(f"{subject.name}: its images", subject.images.shape[1:], named, "last")
         return load_model(Path(named)).eval().to(device)
     return load_subject(named, replace(source, checkpoint="last"), device, out).model
 
@@ -138,10 +146,7 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
     images = to_float(stored).contiguous()
     if run:
         model = load_model(path, which=source.checkpoint)
-        known = tuple(load_checkpoint(RunDirectory(path).weights(source.checkpoint))[1]["shape"])
-        if dataset.test.shape != known:
-            there, here = ("x".join(map(str, shape)) for shape in (dataset.test.shape, known))
-            raise ReinforcedError(f"{data}: its images are {there}, those that {named} was trained on {here}")
+        _require_shape(f"{data}: its images", dataset.test.shape, named, source.checkpoint)
     else:
         if source.weights is None:
             raise ReinforcedError(f"{named}: an untrained network proves nothing; give --weights FILE")
@@ -167,3 +172,10 @@ def load_subject(named: str, source: Source, device: torch.device, out: Path) ->
         source.skip,
         "" if own or not run else f"{data} {size}",
     )
+
+
+def _require_shape(what: str, shape: Sequence[int], named: str, checkpoint: str) -> None:
+    known = tuple(load_checkpoint(RunDirectory(Path(named)).weights(checkpoint))[1]["shape"])
+    if tuple(shape) != known:
+        there, here = ("x".join(map(str, each)) for each in (shape, known))
+        raise ReinforcedError(f"{what} are {there}, those that {named} was trained on {here}")
