@@ -78,7 +78,7 @@ def test_the_readmes_figures_of_the_study_are_the_pages() -> None:
     assert own is not None
     figures = re.findall(r"[\d.]+ % \[[\d., ]+\]", own.group().replace("\n", " "))
     page = (DOCS / "study.md").read_text()
-    assert len(figures) == 3
+    assert len(figures) == 5
     assert all(figure in page for figure in figures)
 
 

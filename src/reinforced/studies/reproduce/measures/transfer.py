@@ -21,6 +21,7 @@ from reinforced.studies.reproduce.measures.base import (
     Reading,
     digest,
     keep_outcomes,
+    options,
     read_outcomes,
 )
 
@@ -93,6 +94,11 @@ class Transferred(Column):
     def passes(self, images: int) -> float:
         """See :class:`Column`."""
         return 2.0 * CRAFT.steps * images
+
+    def command(self, images: int, test: str | None) -> str:
+        """See :class:`Column`."""
+        ball = f"--threat {self.threat} --attacks fgsm {options(images, test, 'last')}"
+        return f"reinforced evaluate RUN NEXT {ball} --curve models  # NEXT: the source's next seed"
 
     def _file(self, bench: Bench, surrogate: str) -> Path:
         name = f"transfer-{folder_name(self.threat)}-{self.count(bench)}-{surrogate[:12]}.json"
