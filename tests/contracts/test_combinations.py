@@ -68,8 +68,8 @@ ADVERSARIES: dict[str, tuple[AnyAdversary, ThreatModel]] = {
     "fast": (Fast(), LINF),
     "free": (Free(minibatch_replays=2), LINF),
     "pgd": (PGD(steps=2, norm="l2", epsilon=0.5, clean_weight=0.5), L2),
-    "trades": (TRADES(steps=2, mode="train"), LINF),
-    "mart": (MART(steps=2), LINF),
+    "trades": (TRADES(steps=2, step=0.02, mode="train"), LINF),
+    "mart": (MART(steps=2, step=0.02), LINF),
     "awp": (AWP(inner=PGD(steps=2)), LINF),
 }
 REGULARISERS: dict[str, tuple[AnyRegulariser, ...]] = {

@@ -111,6 +111,8 @@ def test_every_regulariser_has_a_row() -> None:
 def test_needs_and_cost_are_as_documented(row: Row) -> None:
     assert row.regulariser.passes == row.passes
     assert row.regulariser.needs_input_gradient == row.needs_input_gradient
+    # What costs passes of its own is made of input gradients, which are differentiated again.
+    assert row.regulariser.differentiates_twice == (row.passes > 0)
 
 
 @every_regulariser

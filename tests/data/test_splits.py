@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reinforced.data import stratified_split
+from reinforced.data.splits import mixed
 from reinforced.errors import ReinforcedError
 
 label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=60)
@@ -56,3 +57,19 @@ def test_seed_decides_and_smaller_parts_nest() -> None:
 def test_impossible_sizes(sizes: tuple[int, ...]) -> None:
     with pytest.raises(ReinforcedError, match=r"cannot split 5 images into .*: at most 5 together"):
         stratified_split(torch.zeros(5, dtype=torch.int64), sizes, 0)
+
+
+@pytest.mark.parametrize("labels", [[0] * 6 + [1] * 3 + [2] * 3, [2] * 4 + [0] * 4 + [1] * 4])
+def test_images_that_come_class_by_class_are_mixed(labels: list[int]) -> None:
+    found = torch.tensor(labels)
+    order = mixed(found)
+    assert order is not None
+    assert sorted(order.tolist()) == list(range(12))
+    half = found[order[:6]].bincount()
+    assert (half - found.bincount() / 2).abs().max() <= 1
+    assert torch.equal(order, mixed(found))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 0, 1, 2, 2], [0, 1, 2], [1, 1, 1], [], [3]])
+def test_any_other_order_is_kept(labels: list[int]) -> None:
+    assert mixed(torch.tensor(labels, dtype=torch.int64)) is None

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor, nn
 
 from reinforced.models import build, channels_last
+from reinforced.training.loop import train
+from reinforced.training.recipes import load_recipe
+from reinforced.training.run import load_model
+
+HEAD = "import torch\nfrom torch import Tensor, nn\n\n\n"
+NETWORK = ("model.name=viewing:made", "model.normalize=none", "data.source=synthetic:10x8")
+TAIL = "\n\ndef made():\n    return Viewing()\n"
 
 
 class Viewing(nn.Module):
@@ -39,3 +50,24 @@ def test_a_network_that_cannot_take_it_stays_as_it_was() -> None:
     assert channels_last(model, (3, 8, 8), 10).training
     assert torch.equal(model(images), before)
     assert model.convolve.weight.is_contiguous()
+
+
+def test_images_of_any_layout_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "viewing.py").write_text(inspect.getsource(Viewing).join((HEAD, TAIL)))
+    monkeypatch.syspath_prepend(tmp_path)
+    model = build("viewing:made", shape=(3, 8, 8), classes=10)
+    images = torch.rand(2, 3, 8, 8)
+    expected = model(images)
+    assert torch.equal(model(images.contiguous(memory_format=torch.channels_last)), expected)
+    recipe = load_recipe(
+        "quickstart/sl",
+        overrides=[
+            *NETWORK,
+            "data.limit=192",
+            "phases.0.epochs=1",
+            "probe={train_images: 8, validation_images: 4}",
+        ],
+    )
+    summary = train(recipe, tmp_path / "run", device=torch.device("cpu"))
+    assert summary["epochs"] == 1
+    assert load_model(tmp_path / "run")(images).shape == (2, 10)

@@ -131,8 +131,8 @@ def trained(adversary: AnyAdversary, objective: AnyObjective | None = None, **se
 @pytest.mark.parametrize(
     "adversary",
     [
-        TRADES(beta=0, steps=2),
-        TRADES(beta=0, steps=2, mode="train"),
+        TRADES(beta=0, steps=2, step=0.02),
+        TRADES(beta=0, steps=2, step=0.02, mode="train"),
         PGD(epsilon=0, steps=2),
         PGD(epsilon=0, steps=2, norm="l2"),
         AWP(inner=NoAdversary(), gamma=0),
@@ -253,3 +253,11 @@ def test_combinations_without_meaning_give_their_reason(
 def test_a_single_step_that_cannot_reach_epsilon_is_refused() -> None:
     with pytest.raises(ValidationError, match="cannot reach"):
         FGSM(epsilon=0.1, step=0.05)
+
+
+@pytest.mark.parametrize("kind", [PGD, TRADES, MART])
+def test_steps_that_cannot_reach_the_border_are_refused(kind: type[PGD] | type[TRADES] | type[MART]) -> None:
+    with pytest.raises(ValidationError, match=r"3 steps of 0.007 cannot reach epsilon 0.15; give step=0.05"):
+        kind(epsilon=0.15, steps=3, step=0.007, start="none")
+    assert kind(epsilon=0.15, steps=3, step=0.05, start="none").reach == 0.15
+    assert kind(epsilon=0.15, steps=3, step=0.007, start="uniform").reach == pytest.approx(0.021)

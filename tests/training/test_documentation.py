@@ -28,7 +28,7 @@ def test_every_column_and_entry_is_documented(make: Make, fit: Fit, tmp_path: Pa
     phase = {
         "epochs": 1,
         "objective": {"kind": "reinforce"},
-        "adversary": {"kind": "trades", "steps": 2},
+        "adversary": {"kind": "trades", "steps": 2, "step": 0.02},
         "regularisers": [{"kind": "jacobian"}],
     }
     probe = {"train_images": 8, "validation_images": 8, "steps": 1, "select": True}

@@ -385,3 +385,18 @@ def test_a_rate_out_of_all_measure(make: Make, fit: Fit, tmp_path: Path, kind: s
     with pytest.raises(ReinforcedError, match="not finite in epoch 1, batch 2 of 3"):
         fit(recipe, tmp_path / "run")
     assert not RunDirectory(tmp_path / "run").state.exists()
+
+
+def test_a_run_of_all_its_epochs_has_not_stopped_early(make: Make, fit: Fit, tmp_path: Path) -> None:
+    frozen = {"optimizer": {"kind": "sgd", "lr": 1e-9}, "early_stopping": {"patience": 1}}
+    phase = {"epochs": 2, "objective": {"kind": "cross_entropy"}}
+    assert fit(make(phases=[phase], **frozen), tmp_path / "whole")["stopped_early"] is False
+    longer = fit(make(phases=[phase | {"epochs": 3}], **frozen), tmp_path / "longer")
+    assert (longer["stopped_early"], longer["epochs"]) == (True, 2)
+
+
+def test_batch_norm_of_one_image_is_refused(make: Make, fit: Fit, tmp_path: Path) -> None:
+    with pytest.raises(
+        ReinforcedError, match="batch_size 1 leaves batch norm a single image; give 2 or more"
+    ):
+        fit(make(batch_size=1, model={"name": "cnn6_small"}), tmp_path / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from reinforced.data import Split, load, to_float
 from reinforced.models import build
 from reinforced.streams import Stream
 from reinforced.training import probe as probing
-from reinforced.training.adversaries import AWP, FGSM, PGD, Fast, NoAdversary
+from reinforced.training.adversaries import AWP, FGSM, PGD, TRADES, Fast, NoAdversary
 from reinforced.training.checkpoint import load_checkpoint, weights_hash
 from reinforced.training.loop import train
 from reinforced.training.probe import Probe, alignment, collapsed, outwitted
@@ -378,3 +379,25 @@ def test_only_an_adversary_whose_ball_holds_the_probes_compares() -> None:
     assert not probe.covered_by(FGSM())  # 0.01
     assert not probe.covered_by(PGD(norm="l2", epsilon=0.5))
     assert not probe.covered_by(NoAdversary())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e-32, 1e-38])
+def test_alignment_of_tiny_gradients_is_a_cosine(scale: float) -> None:
+    class Sure(Linear):
+        """Right about all images, by about a hundred at the scale of 1e-38."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            score = (images.flatten(1) - 0.5) @ (1e-3 * self.w) - math.log(scale)
+            return torch.stack([torch.zeros_like(score), -score], dim=1)
+
+    images, threat = split(0), ThreatModel.parse("linf:2/255")
+    labels = torch.zeros_like(images.labels)
+    found = alignment(Sure(), to_float(images.images), labels, threat, Stream(0, "a"))
+    assert found == pytest.approx(1, abs=1e-3)
+
+
+def test_an_adversary_of_short_steps_does_not_cover_the_ball() -> None:
+    probe = Probe(threat="linf:8/255")
+    assert probe.covered_by(PGD(epsilon=8 / 255))
+    assert probe.covered_by(TRADES())
+    assert not probe.covered_by(PGD(epsilon=8 / 255, steps=2, step=2 / 255))

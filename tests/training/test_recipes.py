@@ -175,6 +175,9 @@ def test_what_is_wrong_with_an_override(override: str, expected: str) -> None:
 def test_compiled_code_cannot_be_differentiated_twice() -> None:
     message = refused("compile=true", "phases.0.regularisers=[{kind: logit_norm}, {kind: jacobian}]")
     assert "compiled code cannot be differentiated twice, as jacobian does; set compile=false" in message
+    assert "as gradient_alignment does" in refused(
+        "compile=true", "phases.0.regularisers=[{kind: gradient_alignment}]"
+    )
     load_recipe(RL, overrides=["compile=true", "phases.0.regularisers=[{kind: logit_norm}]"])
 
 

@@ -19,7 +19,7 @@ import torch
 
 from reinforced.errors import Interrupted, ReinforcedError
 from reinforced.training import epoch_end, loop
-from reinforced.training.checkpoint import load_checkpoint, weights_hash
+from reinforced.training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from reinforced.training.loop import train
 from reinforced.training.recipe import Recipe
 from reinforced.training.recipes import load_recipe, recipe_yaml
@@ -82,7 +82,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "awp": {
         "model": NOISY,
-        "phases": [{"epochs": 2, "adversary": {"kind": "awp", "inner": {"kind": "trades", "steps": 2}}}],
+        "phases": [
+            {"epochs": 2, "adversary": {"kind": "awp", "inner": {"kind": "trades", "steps": 2, "step": 0.02}}}
+        ],
     },
     "regularisers": {
         "model": NOISY,
@@ -411,3 +413,14 @@ def test_a_recipe_put_there_by_hand_after_a_kill_is_kept(make: Make, fit: Fit, t
     assert run.other(make()) == ""
     (run.path / "notes.txt").write_text("mine")
     assert "seed" in run.other(make())
+
+
+def test_a_run_goes_on_on_the_same_kind_of_device(make: Make, fit: Fit, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        fit(make(), tmp_path / "run", 2)
+    state = tmp_path / "run" / "checkpoints" / "state.safetensors"
+    tensors, values = load_checkpoint(state)
+    short = {name: value[:16] if name.startswith("stream.") else value for name, value in tensors.items()}
+    save_checkpoint(state, short, values)
+    with pytest.raises(ReinforcedError, match="written on another kind of device"):
+        fit(make(), tmp_path / "run")

@@ -16,7 +16,7 @@ from reinforced.data.dataset import Dataset, Split, place, to_float
 from reinforced.data.inspect import Summary, contact_sheet, save_npz, summarise
 from reinforced.data.places import data_root
 from reinforced.data.sources import read
-from reinforced.data.splits import stratified_split
+from reinforced.data.splits import mixed, stratified_split
 from reinforced.data.store import Options, Store
 from reinforced.errors import ReinforcedError
 
@@ -82,6 +82,8 @@ def load(
         _check_every_class(store, "validation", held_out)
 
     def split(rows: Tensor) -> Split:
+        order = mixed(store.labels[rows])
+        rows = rows if order is None else rows[order]
         return Split(store.images, store.labels[rows], rows)
 
     return Dataset(

@@ -40,6 +40,16 @@ def stratified_split(labels: Tensor, sizes: Sequence[int] | float, seed: int) ->
     return tuple(order[end - size : end].sort().values for size, end in zip(sizes, ends, strict=True))
 
 
+def mixed(labels: Tensor) -> Tensor | None:
+    """An order ``(N,)`` of all classes throughout, for images that come class by class; else ``None``.
+
+    Of such the first n, which are probed, evaluated or averaged over, would be of a class or two.
+    """
+    changes = int((labels.diff() != 0).sum())
+    by_class = 0 < changes < len(labels) - 1 and changes == int(labels.bincount().count_nonzero()) - 1
+    return _spread(labels, Stream(0, "mixed")) if by_class else None
+
+
 def _spread(labels: Tensor, stream: Stream) -> Tensor:
     """All rows in an order where every stretch holds the classes in proportion: ``(N,)`` int64."""
     shuffled = stream.permutation(len(labels))

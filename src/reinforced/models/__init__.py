@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from reinforced.errors import ReinforcedError, did_you_mean
@@ -83,9 +84,18 @@ def build(
     model = Classifier(network, *statistics(normalize, shape[0], network))
     if name not in _BUILT_IN:
         dry_run(name, network, shape, classes)
+        model.contiguous = not _takes_channels_last(name, network, shape, classes)
     if weights is not None:
         load_weights(model, weights)
     return model
+
+
+def _takes_channels_last(name: str, network: nn.Module, shape: Shape, classes: int) -> bool:
+    try:
+        dry_run(name, network, shape, classes, torch.channels_last)
+    except ReinforcedError:
+        return False
+    return True
 
 
 def _network(name: str, shape: Shape, classes: int, pretrained: bool) -> nn.Module:

@@ -29,6 +29,9 @@ class Classifier(nn.Module):
     Args:
         network: takes normalised images ``(B, C, H, W)``, returns logits ``(B, K)``.
         mean, std: one value a channel, in units of the [0, 1] image.
+
+    Attributes:
+        contiguous: lay images out as the network's code asks (one that flattens with ``view``).
     """
 
     mean: Tensor
@@ -40,11 +43,13 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(-1, 1, 1))
         self._normalizes = any(mean) or any(value != 1 for value in std)
+        self.contiguous = False
         self.register_load_state_dict_post_hook(_read_statistics)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` in [0, 1] -> logits ``(B, K)``."""
-        logits: Tensor = self.network((x - self.mean) / self.std if self._normalizes else x)
+        x = (x - self.mean) / self.std if self._normalizes else x
+        logits: Tensor = self.network(x.contiguous() if self.contiguous else x)
         return logits
 
 

@@ -9,9 +9,16 @@ from reinforced.errors import ReinforcedError
 from reinforced.models.layers import Shape
 
 
-def dry_run(name: str, network: nn.Module, shape: Shape, classes: int) -> None:
+def dry_run(
+    name: str,
+    network: nn.Module,
+    shape: Shape,
+    classes: int,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> None:
     """Check that ``network`` takes two images of ``shape`` (C, H, W) and returns logits ``(2, classes)``.
 
+    ``layout`` is that of the images in memory.
     Runs in eval mode; modes and torch's random state are left as they were.
 
     Raises:
@@ -21,7 +28,7 @@ def dry_run(name: str, network: nn.Module, shape: Shape, classes: int) -> None:
     network.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            logits = network(torch.zeros(2, *shape))
+            logits = network(torch.zeros(2, *shape).contiguous(memory_format=layout))
     except Exception as error:
         size = "x".join(map(str, shape))
         detail = " ".join(str(error).split())[:160]

@@ -33,6 +33,10 @@ class Regulariser(Protocol):
         """
 
     @property
+    def differentiates_twice(self) -> bool:
+        """Whether its gradient goes through one of the network's, which compiled code cannot."""
+
+    @property
     def needs_clean(self) -> bool:
         """Whether ``images`` must be the step's clean ones, whatever it trains on.
 
@@ -62,6 +66,11 @@ class RegulariserSettings(Component):
     def needs_input_gradient(self) -> bool:
         """No."""
         return False
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """Where it needs an input gradient."""
+        return self.needs_input_gradient
 
     @property
     def needs_clean(self) -> bool:

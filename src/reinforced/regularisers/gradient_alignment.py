@@ -39,6 +39,11 @@ class GradientAlignment(RegulariserSettings):
     )
 
     @property
+    def differentiates_twice(self) -> bool:
+        """Yes: through gradients of its own."""
+        return True
+
+    @property
     def needs_clean(self) -> bool:
         """Yes: x is no adversary's."""
         return True

@@ -109,6 +109,7 @@ class Books:
         self._keep_best(row)
         if recipe.early_stopping is not None and self._score(row) is not None:
             place.stopped |= place.epoch - place.best_epoch >= recipe.early_stopping.patience
+        place.stopped &= place.epoch < self.plan.epochs  # after the last there is nothing to stop
         self.rows.append(row)
         if self.accelerator.is_main_process:
             self.directory.write_metrics(self.rows)

@@ -13,13 +13,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from reinforced.allocator import keep_freed_memory
 from reinforced.data import Dataset, augment, load, place, to_float
 from reinforced.errors import Interrupted, ReinforcedError
-from reinforced.models import build
+from reinforced.models import build, channels_last
 from reinforced.streams import Stream
-from reinforced.training.device import resolve_precision
+from reinforced.training.device import resolve_device, resolve_precision
 from reinforced.training.environment import environment
 from reinforced.training.epoch_end import Books
 from reinforced.training.flops import CountFlops
@@ -64,7 +65,7 @@ def train(
             tracker that cannot be written.
         Interrupted: a signal asked to stop; the state is saved.
     """
-    directory = RunDirectory(run)
+    directory, device = RunDirectory(run), resolve_device(str(device))
     reporter = reporter or Silent()
     if device.type == "cpu":
         keep_freed_memory()
@@ -142,6 +143,11 @@ class Training:
         rank = self.accelerator.process_index
         torch.manual_seed(recipe.seed)
         network = self._network()
+        normed = any(isinstance(module, _BatchNorm) for module in network.modules())
+        if normed and recipe.batch_size == world:
+            raise ReinforcedError(
+                f"batch_size {recipe.batch_size} leaves batch norm a single image; give {2 * world} or more"
+            )
         torch.manual_seed(recipe.seed + rank)  # dropout differs between processes, initial weights do not
         optimizer = recipe.optimizer.build(network.parameters())
         average = recipe.averaging.build(network) if recipe.averaging else None
@@ -179,15 +185,16 @@ class Training:
         model = self.recipe.model
         # A saved state holds the weights; the file or hub they first came from may be gone.
         resuming = self.directory.state.is_file()
+        shape, classes = self.dataset.train.shape, len(self.dataset.classes)
         network = build(
             model.name,
-            shape=self.dataset.train.shape,
-            classes=len(self.dataset.classes),
+            shape=shape,
+            classes=classes,
             pretrained=model.pretrained and not resuming,
             weights=None if resuming else model.weights,
             normalize=model.normalize,
         )
-        network = network.to(self.device).to(memory_format=torch.channels_last)
+        network = channels_last(network, shape, classes).to(self.device)
         if self.recipe.compile:
             network.compile()
         return network

@@ -64,7 +64,7 @@ class Probe(Component):
         if not isinstance(inner, Crafting):
             return False
         threat = ThreatModel.parse(self.threat)
-        return inner.norm == threat.norm and inner.epsilon >= threat.epsilon
+        return inner.norm == threat.norm and inner.reach >= threat.epsilon * (1 - 1e-6)
 
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether to check after ``epoch`` (from 1) of ``epochs``; always after the last."""
@@ -114,7 +114,7 @@ def _robust(
 ) -> float:
     # A chunk is one batch: small ones cost a GPU more than the images do.
     result = run_attack(PGD(steps=steps), model, images, labels, threat, seed=seed, chunk=256)
-    return result.robust.double().mean().item()
+    return result.robust.cpu().double().mean().item()
 
 
 def alignment(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, stream: Stream) -> float:
@@ -133,4 +133,9 @@ def alignment(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatMo
 
     here, nearby = gradient(images), gradient(random_start(images, threat, stream))
     model.train(training)
-    return F.cosine_similarity(here, nearby, dim=1, eps=1e-30).mean().item()
+    return F.cosine_similarity(_scaled(here), _scaled(nearby), dim=1).mean().item()
+
+
+def _scaled(rows: Tensor) -> Tensor:
+    """Rows (B, D) by their largest entry: squares of a confident network's gradients underflow."""
+    return rows / rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)

@@ -127,7 +127,7 @@ class Recipe(Component):
 
     @model_validator(mode="after")
     def _compiles(self) -> Recipe:
-        twice = [one.kind for phase in self.phases for one in phase.regularisers if one.needs_input_gradient]
+        twice = [one.kind for phase in self.phases for one in phase.regularisers if one.differentiates_twice]
         if self.compile and twice:
             raise ValueError(
                 f"compiled code cannot be differentiated twice, as {twice[0]} does; set compile=false"

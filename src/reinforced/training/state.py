@@ -142,9 +142,17 @@ class State:
         A process that was not there when it was saved keeps the random streams that it began with.
 
         Raises:
-            ReinforcedError: the file is corrupt, or of another network.
+            ReinforcedError: the file is corrupt, of another network, or of another kind of device.
         """
         tensors, values = load_checkpoint(path)
+        if any(
+            stream.get_state().shape != tensors[f"stream.{name}"].shape
+            for name, stream in self.streams.items()
+        ):
+            raise ReinforcedError(
+                f"{path} was written on another kind of device, whose random streams it holds; go on with "
+                "the same --device, or give a new run its own --run DIR"
+            )
         self._put_back(tensors, path)
         for name, stream in self.streams.items():
             stream.set_state(tensors[f"stream.{name}"])

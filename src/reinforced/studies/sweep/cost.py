@@ -17,7 +17,7 @@ from reinforced.attacks.spec import parse_attack
 from reinforced.data import Dataset, load, to_float
 from reinforced.diagnostics.findings import Claim
 from reinforced.errors import ReinforcedError
-from reinforced.models import build
+from reinforced.models import build, channels_last
 from reinforced.studies.sweep.records import to_do
 from reinforced.studies.sweep.study import Diagnose, Entry, Evaluate, Study
 from reinforced.training.adversaries import Trainee
@@ -162,13 +162,9 @@ def image_passes(attack: AttackSettings) -> int:
 
 def _speed(recipe: Recipe, dataset: Dataset, device: torch.device, precision: str) -> float:
     """Passes a second of supervised steps on the first batch, laid out as in training; no optimiser."""
-    model = build(
-        recipe.model.name,
-        shape=dataset.train.shape,
-        classes=len(dataset.classes),
-        normalize=recipe.model.normalize,
-    )
-    model = model.to(device).to(memory_format=torch.channels_last)
+    shape, classes = dataset.train.shape, len(dataset.classes)
+    model = build(recipe.model.name, shape=shape, classes=classes, normalize=recipe.model.normalize)
+    model = channels_last(model, shape, classes).to(device)
     trainee = Trainee(model, model, precision)
     stored, labels = dataset.train.batch(torch.arange(min(recipe.batch_size, len(dataset.train))))
     images, labels = to_float(stored).to(device), labels.to(device)

@@ -38,6 +38,11 @@ class Crafting(AdversarySettings):
     mode: Mode = setting("train", MODE)
     clip: bool = setting(True, "keep crafted images in [0,1]")
 
+    @property
+    def reach(self) -> float:
+        """How far from an image the steps can get, in pixel units: all of epsilon, or less."""
+        return self.epsilon
+
     def starts(self, images: Tensor, stream: Stream) -> Tensor:
         """Where the ascent begins: (B, C, H, W), inside the ball."""
         if self.start == "uniform":
@@ -85,6 +90,20 @@ class Crafting(AdversarySettings):
             return View(images, "clean")
         leaf = images.detach().requires_grad_()
         return View(leaf, "clean", trainee.forward(leaf))
+
+    def reaching(self, steps: int, length: float) -> float:
+        """How far ``steps`` steps of ``length`` get inside the ball.
+
+        Raises:
+            ValueError: not to its border, from a start that is not spread over it.
+        """
+        short = steps * length < self.epsilon * (1 - 1e-6)
+        if short and self.start != "uniform":
+            raise ValueError(
+                f"{steps} steps of {length:g} cannot reach epsilon {self.epsilon:g}; "
+                f"give step={self.epsilon / steps:.3g} or more"
+            )
+        return min(self.epsilon, steps * length)
 
     @property
     def shares(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,7 +27,13 @@ class MART(Crafting):
     kind: Literal["mart"] = "mart"
     beta: float = setting(5.0, "weight of the divergence (lambda)", ge=0, source="Wang et al. 2020")
     steps: int = setting(10, "gradient steps", ge=1, source="Wang et al. 2020")
-    step: float = setting(0.007, "length of a step", unit="pixels of [0,1]", gt=0, source="Wang et al. 2020")
+    step: float = setting(
+        0.007,
+        "length of a step; all of them must reach epsilon",
+        unit="pixels of [0,1]",
+        gt=0,
+        source="Wang et al. 2020",
+    )
     start: Start = setting("normal", START, source="Wang et al. 2020, released code")
     mode: Mode = setting(
         "eval",
@@ -38,6 +45,16 @@ class MART(Crafting):
         """Every objective but plain cross-entropy."""
         plain = objective.kind == "cross_entropy" and not getattr(objective, "label_smoothing", 0)
         return "" if plain else "mart brings its own loss; use objective cross_entropy, or adversary trades"
+
+    @model_validator(mode="after")
+    def _reaches(self) -> MART:
+        self.reaching(self.steps, self.step)
+        return self
+
+    @property
+    def reach(self) -> float:
+        """See :class:`Crafting`."""
+        return self.reaching(self.steps, self.step)
 
     def passes(self, *, share: bool = True) -> Passes:  # noqa: ARG002
         """Two views; crafting costs two passes a step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
 from torch import Tensor
 
 from reinforced.component import setting
@@ -28,6 +29,21 @@ class PGD(Crafting):
     clean_weight: float = setting(0.0, "share of the clean loss in the total", ge=0, lt=1)
     craft: Craft = setting("cross_entropy", CRAFT, source="Madry et al. 2018: cross_entropy")
 
+    @property
+    def length(self) -> float:
+        """Of a step, in pixel units."""
+        return 2.5 * self.epsilon / self.steps if self.step is None else self.step
+
+    @model_validator(mode="after")
+    def _reaches(self) -> PGD:
+        self.reaching(self.steps, self.length)
+        return self
+
+    @property
+    def reach(self) -> float:
+        """See :class:`Crafting`."""
+        return self.reaching(self.steps, self.length)
+
     def passes(self, *, share: bool = True) -> Passes:  # noqa: ARG002
         """Crafting costs a forward pass and an input gradient a step."""
         views = 2 if self.clean_weight else 1
@@ -44,9 +60,9 @@ class PGD(Crafting):
     ) -> tuple[View, ...]:
         """The crafted images, after the clean ones where they weigh something."""
         loss = crafting_loss(self.craft, labels, objective, stream)
-        length = 2.5 * self.epsilon / self.steps if self.step is None else self.step
-        crafted = View(self.ascend(trainee, images, loss, stream, steps=self.steps, length=length), "crafted")
-        return (View(images, "clean"), crafted) if self.clean_weight else (crafted,)
+        crafted = self.ascend(trainee, images, loss, stream, steps=self.steps, length=self.length)
+        view = View(crafted, "crafted")
+        return (View(images, "clean"), view) if self.clean_weight else (view,)
 
     def loss(self, logits: tuple[Tensor, ...], labels: Tensor, terms: Terms) -> LossTerms:  # noqa: ARG002
         """The weighted sum; the metrics are the first view's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,7 +27,11 @@ class TRADES(Crafting):
     beta: float = setting(6.0, "weight of the divergence (1/lambda)", ge=0, source="Zhang et al. 2019")
     steps: int = setting(10, "gradient steps", ge=1, source="Zhang et al. 2019")
     step: float = setting(
-        0.007, "length of a step", unit="pixels of [0,1]", gt=0, source="Zhang et al. 2019, released code"
+        0.007,
+        "length of a step; all of them must reach epsilon",
+        unit="pixels of [0,1]",
+        gt=0,
+        source="Zhang et al. 2019, released code",
     )
     start: Start = setting("normal", START, source="Zhang et al. 2019, released code")
     mode: Mode = setting(
@@ -34,6 +39,16 @@ class TRADES(Crafting):
         MODE,
         source="Zhang et al. 2019, released code",
     )
+
+    @model_validator(mode="after")
+    def _reaches(self) -> TRADES:
+        self.reaching(self.steps, self.step)
+        return self
+
+    @property
+    def reach(self) -> float:
+        """See :class:`Crafting`."""
+        return self.reaching(self.steps, self.step)
 
     def passes(self, *, share: bool = True) -> Passes:
         """Two views; crafting costs two passes a step, and one for the clean prediction unless shared."""
