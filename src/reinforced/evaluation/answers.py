@@ -16,8 +16,8 @@ from reinforced.evaluation.chunks import Part, digest, read_part, write_part
 from reinforced.streams import Stream
 
 ASKED = 64
-ROUNDING = 5e-3
-"""Of the largest logit. TF32 has 11 bits, whose errors a deep network adds up."""
+ROUNDING = 5e-4
+"""Of the largest logit: what another processor may round otherwise in float32."""
 
 
 def answers(model: nn.Module, images: Tensor, threat: ThreatModel) -> Tensor:
@@ -25,7 +25,12 @@ def answers(model: nn.Module, images: Tensor, threat: ThreatModel) -> Tensor:
     device = device_of(model)
     asked = images[:ASKED].to(device)
     asked = torch.cat([asked, random_start(asked, threat, Stream(0, "answers"))])
-    with sealed(model, device) as meter, torch.no_grad():
+    # Not in TF32, a GPU's default for convolutions: its 11 bits would hide a model that rounds its images.
+    with (
+        sealed(model, device) as meter,
+        torch.no_grad(),
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+    ):
         return widened(meter(asked)).float().cpu()
 
 
@@ -43,7 +48,6 @@ def bind_answers(folder: Path, logits: Tensor, what: str) -> None:
         write_part(file, Part({"logits": logits}, "", 0.0, digest([logits], "")))
         return
     before = read_part(file, ("logits",)).tensors["logits"]
-    # Another batch size or processor rounds otherwise, most of all a GPU whose convolutions are in TF32.
     scale = max([1.0, *before[before.isfinite()].abs().tolist()])
     alike = before.shape == logits.shape and torch.allclose(
         before, logits, rtol=1e-3, atol=ROUNDING * scale, equal_nan=True
