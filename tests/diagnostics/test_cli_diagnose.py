@@ -41,6 +41,7 @@ def typed(runs: Path, typed_at: TypedIn) -> Typed:
         ("--claim pgd@linf:0.15 --weights w.pth", "--weights is for networks by name"),
         ("--claim pgd@linf:0.15 --control coloured", "its images are 1x8x8, those that coloured was"),
         ("--claim pgd@linf:0.15 --surrogates coloured", "its images are 1x8x8, those that coloured was"),
+        ("--claim pgd@linf:0.15 --control ./sl/", "is the diagnosed model itself"),
         ("--claim pgd@linf:0.15 --control sl", "is the diagnosed model itself"),
     ],
 )

@@ -220,6 +220,8 @@ def test_unreadable_claims_say_what_to_write(text: str, said: str) -> None:
         ({"claim": "pgd"}, "ATTACK@THREAT"),
         ({"budget": "quik"}, "quick"),
         ({"smoothed": Bands()}, "certified smoothing:SIGMA"),
+        ({"threat": ThreatModel("linf", 0.3)}, "is not of linf:0.3; give one threat"),
+        ({"surrogates": {"control": Bands().eval()}}, "a surrogate is called control"),
     ],
 )
 def test_what_cannot_be_diagnosed_is_refused(data: Data, options: dict[str, Any], said: str) -> None:
@@ -371,3 +373,9 @@ def test_model_control_and_random_state_are_left_as_they_were(data: Data) -> Non
     assert model.scale.requires_grad
     assert model.scale.grad is None
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_nothing_is_claimed_that_is_not_clean(data: Data) -> None:
+    for seed in range(4):
+        found = judged(data, Bands(noise=1.0).eval(), claim="pgd(steps=2)@linf:0.01", seed=seed).measured
+        assert all(clean for clean, claimed in zip(found.clean, found.claimed, strict=True) if claimed)

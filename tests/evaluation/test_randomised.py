@@ -95,3 +95,19 @@ def test_answers_are_bound_whatever_they_are(tmp_path: Path) -> None:
     for other in (logits.nan_to_num(), logits + 0.1, logits[:1]):
         with pytest.raises(ReinforcedError, match="answers otherwise: was its code changed"):
             bind_answers(tmp_path, other, "evaluation")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_honest_records_hold(seed: int, model: nn.Module, data: Data, tmp_path: Path) -> None:
+    noisy = Noisy(model, 0.5).eval()
+    found = evaluate(noisy, *data, THREAT, attacks=ATTACKS, out=tmp_path, seed=seed)
+    assert found is not None
+    assert verify(tmp_path, noisy, *data).failures == ()
+
+
+def test_autoattack_keeps_its_own_figure(model: nn.Module, data: Data) -> None:
+    noisy, few = Noisy(model, 1.0).eval(), (data[0][:24], data[1][:24])
+    found = evaluate(noisy, *few, THREAT, attacks=["fgsm", "autoattack"])
+    assert found is not None
+    assert found.autoattack_accuracy is not None
+    assert found.autoattack_accuracy >= found.robust_accuracy

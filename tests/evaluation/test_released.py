@@ -87,7 +87,7 @@ def test_no_other_figure_knows_of_it(model: nn.Module, data: Data) -> None:
 
 def test_autoattacks_figure_is_its_own(model: nn.Module, data: Data) -> None:
     few = (data[0][:20], data[1][:20])
-    attacks = [RELEASED, "autoattack(version=rand)"]
+    attacks = [RELEASED, "autoattack"]
     beside, without = done(model, few, attacks=attacks), done(model, few, attacks=attacks[1:])
     assert beside.autoattack_accuracy == without.autoattack_accuracy is not None
 

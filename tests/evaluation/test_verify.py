@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -175,13 +176,38 @@ def test_a_truncated_file_is_a_failure(folder: Path, model: nn.Module, data: Dat
     assert any("cannot be read" in failure for failure in verify(folder, model, *data).failures)
 
 
-def test_another_model_does_not_verify(folder: Path, model: nn.Module, data: Data) -> None:
-    class Right(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            logits: Tensor = model(images)
-            return -logits
+class SameWeights(nn.Module):
+    """Another model's weights, and answers of its own."""
 
-    assert not verify(folder, Right().eval(), *data).holds
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images)
+        return self.scale * logits
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        return self.model.state_dict(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        (-1.0, "is classified rightly"),
+        (torch.nan, "clean: the model now answers 135 of 150 images otherwise"),
+    ],
+)
+def test_another_model_does_not_verify(
+    scale: float, said: str, folder: Path, model: nn.Module, data: Data
+) -> None:
+    failures = verify(folder, SameWeights(model, scale).eval(), *data).failures
+    assert any(said in one for one in failures), failures
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        next(other.parameters()).add_(0.1)
+    with pytest.raises(ReinforcedError, match="not the weights that were evaluated"):
+        verify(folder, other, *data)
 
 
 def test_other_images_are_refused(folder: Path, model: nn.Module, data: Data) -> None:
@@ -200,3 +226,36 @@ def test_the_gallery_is_a_picture(model: nn.Module, data: Data, tmp_path: Path) 
     gallery(tmp_path / "gallery.png", model, images[:3], found, labels[:3], list("abcde"))
     with Image.open(tmp_path / "gallery.png") as picture:
         assert picture.size == (384, 432)
+
+
+def test_the_weakest_autoattack_is_not_its_figure(tmp_path: Path) -> None:
+    class Flat(torch.autograd.Function):
+        @staticmethod
+        def forward(_context: Any, logits: Tensor) -> Tensor:
+            return logits.clone()
+
+        @staticmethod
+        def backward(_context: Any, gradient: Tensor) -> Tensor:
+            return torch.zeros_like(gradient)
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(64, 5, generator=torch.Generator().manual_seed(0)))
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = Flat.apply((images.flatten(1) - 0.5) @ self.weight)
+            return logits
+
+    masked = Masked().eval()
+    images = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = masked(images).argmax(1)
+    attacks = ["autoattack", "autoattack(version=rand)"]
+    found = evaluate(masked, images, labels, ThreatModel("linf", 0.02), attacks=attacks, out=tmp_path)
+    assert found is not None
+    by_name = {record.name: record.accuracy or 0.0 for record in found.attacks}
+    assert found.autoattack_accuracy == by_name["autoattack"] < by_name["autoattack(version=rand)"]
+    assert verify(tmp_path, masked, images, labels).holds
+    alone = evaluate(masked, images, labels, ThreatModel("linf", 0.02), attacks=attacks[1:])
+    assert alone is not None
+    assert alone.autoattack_accuracy is None

@@ -9,8 +9,8 @@ from reinforced.report.evaluations import first_of
 from reinforced.report.reading import Reader
 from reinforced.report.records import RunRecord, read_runs
 from reinforced.report.reproduce import citation, commands
-from reinforced.report.tables import all_tables, claimed_threat, comparisons, published, seeds, threats
-from reinforced.report.verdicts import read_verdicts
+from reinforced.report.tables import all_tables, comparisons, published, seeds, threats
+from reinforced.report.verdicts import read_verdicts, stated
 from tests.report.made_up_runs import THREAT, MadeUp, make_run, write
 
 
@@ -95,6 +95,15 @@ def test_nothing_is_shown_as_left_where_no_check_was_run(tmp_path: Path, examine
     assert math.isnan(found.residual.share) is not examined
 
 
-def test_the_threat_of_a_claim() -> None:
-    assert claimed_threat("pgd(steps=3)@linf:8/255=55%") == "linf:8/255"
-    assert claimed_threat("") == ""
+@pytest.mark.parametrize(
+    ("claim", "threat", "accuracy"),
+    [
+        ("pgd(steps=3)@linf:8/255=55%", "linf:8/255", "55%"),
+        ("pgd@l2:0.5", "l2:0.5", ""),
+        ("pgd@l2:0.5 certified smoothing:0.25", "l2:0.5", ""),
+        ("pgd(eot=4)@l2:0.5=55% certified smoothing:0.25", "l2:0.5", "55%"),
+        ("", "", ""),
+    ],
+)
+def test_the_threat_of_a_claim(claim: str, threat: str, accuracy: str) -> None:
+    assert stated(claim) == (threat, accuracy)

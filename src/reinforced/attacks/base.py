@@ -112,7 +112,8 @@ class AttackSettings(Component):
     def cost(self) -> int:
         """About how many passes an image takes: evaluations run the cheap attacks first."""
         counts = (getattr(self, name, 1) for name in ("steps", "queries", "samples", "restarts", "eot"))
-        return math.prod(counts)
+        targets = getattr(self, "target_classes", 1) if getattr(self, "targeted", False) else 1
+        return targets * math.prod(counts)
 
     @property
     def name(self) -> str:

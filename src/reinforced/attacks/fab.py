@@ -41,6 +41,12 @@ class FAB(PyAutoAttack):
             raise ValueError("target_classes has a meaning only with targeted=true")
         return self
 
+    @property
+    def cost(self) -> int:
+        """As of other attacks a forward pass and a gradient count one; with ten classes where untargeted."""
+        each = 1.5 * self.target_classes if self.targeted else 6
+        return round(each * self.steps * self.restarts)
+
     def perturb(self, lent: Lent) -> Tensor:
         """See :class:`~reinforced.attacks.pyaa.PyAutoAttack`."""
         attack = FABAttack_PT(

@@ -125,9 +125,10 @@ def evaluate(
                     continue
                 _print_evaluation(subject.name, evaluation, folder)
                 if gallery:
-                    say(f"gallery: {write_gallery(folder, subject, gallery)}")
+                    picture = write_gallery(folder, subject, gallery)
+                    say(f"gallery: {picture or 'no image was broken'}")
             for what in curve or []:
-                for title, rows in draw_curves(what, subjects, budget, seed):
+                for title, rows in draw_curves(what, subjects, budget, seed, chunk):
                     table = new_table(*rows[0])
                     for row in rows[1:]:
                         table.add_row(*row)

@@ -115,6 +115,8 @@ def diagnose(
         raise ReinforcedError(
             f"claim {stated}: a smoothed network was given; say so in the claim: certified smoothing:SIGMA"
         )
+    if control is not None and "control" in (surrogates or {}):
+        raise ReinforcedError("a surrogate is called control, as the control is; name it otherwise")
     checked = preflight(model, images, labels, [])
     told = told or _silent
     with ExitStack() as stack:
@@ -167,6 +169,8 @@ def check_claim(claim: Claim | str, threat: ThreatModel | None = None) -> Claim:
     """
     if isinstance(claim, str):
         claim = Claim.parse(claim if "@" in claim or threat is None else f"{claim}@{threat}")
+    if threat is not None and threat != claim.threat:
+        raise ReinforcedError(f"claim {claim}: is not of {threat}; give one threat")
     attack = parse_attack(claim.attack)
     if isinstance(attack, PGDAsReleased):
         attack.check(claim.threat)

@@ -84,7 +84,8 @@ def _run(
         spent = nothing.passes + released.forwards + released.gradients
         return clean, clean & released.correct.cpu(), spent
     result = run(attack, model, images, labels, claim.threat, seed=seed, draws=draws)
-    return clean, result.robust.cpu(), nothing.passes + result.passes
+    # A randomised model may be right in the attack's draws alone; what is not clean is nobody's to claim.
+    return clean, clean & result.robust.cpu(), nothing.passes + result.passes
 
 
 def strongly(case: Case, standing: Tensor) -> tuple[Tensor, int]:

@@ -45,13 +45,14 @@ def over_epsilon(
     *,
     factors: Sequence[float] = EPSILON_FACTORS,
     seed: int = 0,
+    chunk: int | None = None,
 ) -> list[Point]:
     """Robust accuracy under one attack at multiples of the threat's epsilon; ``at`` is the epsilon."""
     radii = [threat.epsilon * factor for factor in factors]
     if threat.norm == "linf":
         radii = sorted({min(radius, 1.0) for radius in radii})
     return [
-        _point(radius, attack, model, images, labels, ThreatModel(threat.norm, radius), seed)
+        _point(radius, attack, model, images, labels, ThreatModel(threat.norm, radius), seed, chunk)
         for radius in radii
     ]
 
@@ -65,10 +66,13 @@ def over_steps(
     counts: Sequence[int] = STEP_COUNTS,
     loss: str = "ce",
     seed: int = 0,
+    chunk: int | None = None,
 ) -> list[Point]:
     """Robust accuracy under PGD of ever more steps, each with a step of 2.5 epsilon / steps."""
     return [
-        _point(count, parse_attack(f"pgd(steps={count},loss={loss})"), model, images, labels, threat, seed)
+        _point(
+            count, parse_attack(f"pgd(steps={count},loss={loss})"), model, images, labels, threat, seed, chunk
+        )
         for count in counts
     ]
 
@@ -81,6 +85,7 @@ def transfer_matrix(
     attack: AttackSettings,
     *,
     seed: int = 0,
+    chunk: int | None = None,
 ) -> dict[str, dict[str, Point]]:
     """Accuracy of every model (inner key) on examples made with ``attack`` on every model (outer key)."""
     return {
@@ -93,6 +98,7 @@ def transfer_matrix(
                 labels,
                 threat,
                 seed,
+                chunk,
             )
             for target in models
         }
@@ -108,8 +114,9 @@ def _point(
     labels: Tensor,
     threat: ThreatModel,
     seed: int,
+    chunk: int | None,
 ) -> Point:
-    result = run_attack(attack, model, images, labels, threat, seed=seed)
+    result = run_attack(attack, model, images, labels, threat, seed=seed, chunk=chunk)
     count = int(result.robust.sum())
     bounds = clopper_pearson(count, len(labels))
     passes = result.forwards + result.gradients + result.elsewhere

@@ -35,6 +35,7 @@ from reinforced.evaluation.records import (
     Matrix,
     gather,
     interval,
+    of_autoattack,
     read_evaluation,
     summarise,
 )
@@ -186,7 +187,7 @@ def _run(job: Job, shard: tuple[int, int], told: Told) -> Crashes:
         for attack in job.attacks:
             part = job.part(attack.name, number)
             if not part.is_file():
-                everything = job.run_all or getattr(attack, "kind", "") == "autoattack"
+                everything = _everywhere(job, attack)
                 run = partial(
                     run_attack,
                     attack,
@@ -209,6 +210,11 @@ def _run(job: Job, shard: tuple[int, int], told: Told) -> Crashes:
             # Of what it did not attack it may say otherwise by other draws alone.
             standing &= chunk.robust | ~chunk.attacked
     return crashes
+
+
+def _everywhere(job: Job, attack: Attack) -> bool:
+    """Whether it is let loose on images that others have broken, too."""
+    return job.run_all or getattr(attack, "kind", "") == "autoattack"
 
 
 def _done(job: Job, crashes: Crashes) -> bool:
@@ -234,9 +240,9 @@ def _conclude(
         first = next(iter(errors.values()))
         raise ReinforcedError(f"every attack crashed on a chunk; the first said {next(iter(first.values()))}")
     matrix = gather(chunks, sizes)
-    records = summarise(matrix, chunks, errors)
+    whole = {attack.name for attack in job.attacks if _everywhere(job, attack)}
+    records = summarise(matrix, chunks, errors, whole)
     accuracy, bounds = interval(matrix.worst)
-    own = [record.accuracy for record in records if record.name.startswith("autoattack")]
     claims = conclude_released(job, matrix.clean, beside)
     after = {claim.record.name: claim.correct for claim in claims}
     write_outcomes(job.folder / "outcomes.parquet", matrix, job.labels, after)
@@ -248,7 +254,7 @@ def _conclude(
         float(matrix.clean.float().mean()),
         accuracy,
         bounds,
-        own[0] if own else None,
+        of_autoattack(records, job.draws),
         records,
         tuple(claim.record for claim in claims),
         checked.notes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -228,9 +228,12 @@ def gather(chunks: Mapping[str, Sequence[Chunk | None]], sizes: Sequence[int]) -
 
 
 def summarise(
-    matrix: Matrix, chunks: Mapping[str, Sequence[Chunk | None]], errors: Mapping[str, Mapping[int, str]]
+    matrix: Matrix,
+    chunks: Mapping[str, Sequence[Chunk | None]],
+    errors: Mapping[str, Mapping[int, str]],
+    everywhere: Container[str],
 ) -> tuple[AttackRecord, ...]:
-    """A record an attack."""
+    """A record an attack; those ``everywhere`` were let loose on all that was right in their own draws."""
     broken = {name: matrix.clean & ~robust for name, robust in matrix.robust.items()}
     times_broken = torch.stack(list(broken.values())).sum(0)
     return tuple(
@@ -242,6 +245,7 @@ def summarise(
             accuracy=(
                 float(matrix.robust[name].float().mean())
                 if torch.equal(matrix.attacked[name], matrix.clean)
+                or (name in everywhere and not errors.get(name))
                 else None
             ),
             median_distance=_median(matrix.distances[name][broken[name]]),
@@ -257,6 +261,18 @@ def summarise(
         )
         for name in chunks
     )
+
+
+def of_autoattack(records: Sequence[AttackRecord], draws: int) -> float | None:
+    """What AutoAttack left, the least of several; its version for randomised models counts only there."""
+    left = [
+        record.accuracy
+        for record in records
+        if record.name.startswith("autoattack")
+        and record.accuracy is not None
+        and (draws > 1 or "version=rand" not in record.name)
+    ]
+    return min(left, default=None)
 
 
 def interval(robust: Tensor) -> tuple[float, tuple[float, float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reinforced.report.evaluations import EvaluationRecord
 from reinforced.report.reading import Reader, text
 from reinforced.report.records import RunRecord, data_source
-from reinforced.report.verdicts import VerdictRecord
+from reinforced.report.verdicts import VerdictRecord, stated
 
 NOT_VERIFIED = "not re-verified"
 DOES_NOT_HOLD = "DOES NOT HOLD"
@@ -68,15 +68,10 @@ def entries(run: RunRecord) -> tuple[Entry, ...]:
     for evaluation in run.evaluations:
         weights = text(evaluation.setup, "model_sha256")
         verdicts = tuple(verdict for verdict, of in judged if of == weights != "")
-        same = tuple(verdict for verdict in verdicts if claimed_threat(verdict.claim) == evaluation.threat)
+        same = tuple(verdict for verdict in verdicts if stated(verdict.claim)[0] == evaluation.threat)
         data = text(reader.json(evaluation.folder / "subject.json"), "data") or data_source(run)
         found.append(Entry(run, evaluation, public_source(data), _doubts(evaluation), same or verdicts))
     return tuple(found)
-
-
-def claimed_threat(claim: str) -> str:
-    """``linf:8/255`` of ``pgd@linf:8/255=55%``."""
-    return claim.rpartition("@")[2].partition("=")[0]
 
 
 def public_source(source: str) -> str:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from reinforced.publish.entries import DOES_NOT_HOLD, NOT_VERIFIED, Entry, claimed_threat
+from reinforced.publish.entries import DOES_NOT_HOLD, NOT_VERIFIED, Entry
 from reinforced.report.reading import mapping, text
+from reinforced.report.verdicts import stated
 
 _NORMS = {"linf": "Linf", "l2": "L2"}
 _OVERCLAIMED = ("overstated", "masked")
@@ -31,7 +32,7 @@ def _record(entry: Entry) -> dict[str, Any]:
     doubts += [
         f"{verdict.claim} was judged {verdict.label}"
         for verdict in entry.verdicts
-        if verdict.label in _OVERCLAIMED and claimed_threat(verdict.claim) == found.threat
+        if verdict.label in _OVERCLAIMED and stated(verdict.claim)[0] == found.threat
     ]
     remark = ["its adversarial examples were not verified again"] * (entry.verification == NOT_VERIFIED)
     return {
@@ -62,8 +63,8 @@ def _record(entry: Entry) -> dict[str, Any]:
 def _claimed(entry: Entry) -> float | None:
     """The accuracy that a judged claim on this threat states in so many words."""
     for verdict in entry.verdicts:
-        _, stated, accuracy = verdict.claim.rpartition("@")[2].partition("=")
-        if stated and claimed_threat(verdict.claim) == entry.evaluation.threat:
+        threat, accuracy = stated(verdict.claim)
+        if accuracy and threat == entry.evaluation.threat:
             return float(accuracy.removesuffix("%"))
     return None
 

@@ -14,7 +14,7 @@ from reinforced.report.figure import Table
 from reinforced.report.palette import VERDICTS
 from reinforced.report.reading import number, objects, text
 from reinforced.report.records import RunRecord
-from reinforced.report.verdicts import VerdictRecord
+from reinforced.report.verdicts import VerdictRecord, stated
 
 QUERY = ("square", "boundary", "hopskipjump", "rays", "random_search")
 KINDS = {"PGD": ("pgd",), "AutoAttack": ("autoattack",), "Query": QUERY, "Transfer": ("transfer",)}
@@ -108,12 +108,7 @@ def comparisons(records: Sequence[RunRecord]) -> tuple[Comparison, ...]:
 
 def verdict_under(run: RunRecord, threat: str) -> VerdictRecord | None:
     """The run's verdict on a claim under a threat."""
-    return next((one for one in run.verdicts if claimed_threat(one.claim) == threat), None)
-
-
-def claimed_threat(claim: str) -> str:
-    """``linf:0.15`` of ``pgd@linf:0.15=55%``."""
-    return claim.rpartition("@")[2].partition("=")[0]
+    return next((one for one in run.verdicts if stated(one.claim)[0] == threat), None)
 
 
 def percent(share: float) -> str:

@@ -71,6 +71,12 @@ class VerdictRecord:
         return found["checkpoint"] if found else "last"
 
 
+def stated(claim: str) -> tuple[str, str]:
+    """``linf:0.15`` and ``55%`` (or empty) of ``pgd@linf:0.15=55%``, with a certificate or without."""
+    threat, _, accuracy = claim.partition(" certified ")[0].rpartition("@")[2].partition("=")
+    return threat, accuracy
+
+
 def read_verdicts(reader: Reader) -> tuple[VerdictRecord, ...]:
     """The run's latest verdict, then those of its other diagnoses; on its last weights before on others."""
     file = reader.root / "verdict.json"

@@ -113,9 +113,9 @@ def load_control(
     Raises:
         ReinforcedError: what was given is the diagnosed model itself, or no model.
     """
-    if given == named:
-        raise ReinforcedError(f"--control {given} is the diagnosed model itself; give an undefended one")
     if given is not None:
+        if given == named or (is_run(given) and Path(given).resolve() == Path(named).resolve()):
+            raise ReinforcedError(f"--control {given} is the diagnosed model itself; give an undefended one")
         return load_lent(given, source, device, out, beside)
     if is_run(named):
         return find_control(Path(named), device, source.root)

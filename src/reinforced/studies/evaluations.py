@@ -147,8 +147,8 @@ def verify_folder(folder: Path, device: torch.device) -> Verification:
     return found
 
 
-def write_gallery(folder: Path, subject: Subject, wanted: int) -> Path:
-    """A picture of the first ``wanted`` images that any attack broke."""
+def write_gallery(folder: Path, subject: Subject, wanted: int) -> Path | None:
+    """A picture of the first ``wanted`` images that any attack broke; ``None`` where none did."""
     record = read_evaluation(folder)
     chosen: dict[int, torch.Tensor] = {}
     size = record["setup"]["chunk"]
@@ -162,12 +162,14 @@ def write_gallery(folder: Path, subject: Subject, wanted: int) -> Path:
             for row, image in zip(rows.tolist(), images, strict=True):
                 chosen.setdefault(row, torch.from_numpy(image))
     rows_shown = sorted(chosen)[:wanted]
+    if not rows_shown:
+        return None
     path = folder / "gallery.png"
     gallery(
         path,
         subject.model,
         subject.images[rows_shown],
-        torch.stack([chosen[row] for row in rows_shown]) if rows_shown else subject.images[:0],
+        torch.stack([chosen[row] for row in rows_shown]),
         subject.labels[rows_shown],
         subject.classes,
     )
@@ -188,7 +190,7 @@ def check_curve(what: str) -> None:
 
 
 def draw_curves(
-    what: str, subjects: Sequence[Subject], threat: ThreatModel, seed: int
+    what: str, subjects: Sequence[Subject], threat: ThreatModel, seed: int, chunk: int | None = None
 ) -> list[tuple[str, list[list[str]]]]:
     """Tables (title, rows with a header first) of robust accuracy over epsilon, steps, or models.
 
@@ -203,7 +205,7 @@ def draw_curves(
             )
             raise ReinforcedError(f"--curve models: two runs are called {alike}; rename a folder")
         first = subjects[0]
-        cells = transfer_matrix(models, first.images, first.labels, threat, CRAFT, seed=seed)
+        cells = transfer_matrix(models, first.images, first.labels, threat, CRAFT, seed=seed, chunk=chunk)
         rows = [["made on, tested on", *models]]
         rows += [[made, *(_cell(cells[made][tested]) for tested in models)] for made in models]
         _keep(_place(first, threat, seed) / "transfer.json", cells)
@@ -211,7 +213,7 @@ def draw_curves(
     curves = {"epsilon": _epsilon_curve, "steps": over_steps}
     tables = []
     for subject in subjects:
-        points = curves[what](subject.model, subject.images, subject.labels, threat, seed=seed)
+        points = curves[what](subject.model, subject.images, subject.labels, threat, seed=seed, chunk=chunk)
         _keep(_place(subject, threat, seed) / f"over-{what}.json", points)
         rows = [[what, "robust accuracy", "passes"]]
         rows += [[f"{point.at:.4g}", _cell(point), f"{point.passes:,}"] for point in points]
@@ -225,9 +227,9 @@ def _place(subject: Subject, threat: ThreatModel, seed: int) -> Path:
 
 
 def _epsilon_curve(
-    model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, seed: int
+    model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, seed: int, chunk: int | None
 ) -> list[Point]:
-    return over_epsilon(model, images, labels, threat, PGD(steps=50, loss="margin"), seed=seed)
+    return over_epsilon(model, images, labels, threat, PGD(steps=50, loss="margin"), seed=seed, chunk=chunk)
 
 
 def _cell(point: Point) -> str:

@@ -71,3 +71,22 @@ def test_a_gate_on_how_it_is_asked_is_a_failed_control(
 
 def test_a_randomised_model_is_left_out(case_for: Callable[..., Case]) -> None:
     assert Consistency().measure(case_for("noise", images=24)).fired is None
+
+
+def test_logits_that_are_no_numbers_are_other_logits(
+    case_for: Callable[..., Case], model_named: Named
+) -> None:
+    class Spoilt(nn.Module):
+        """No answer where gradients are taken, so that attacks that need them go nowhere."""
+
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.model(x)
+            return logits * torch.nan if torch.is_grad_enabled() and x.requires_grad else logits
+
+    found = Consistency().measure(case_for(Spoilt(model_named("pgd")).eval(), images=24))
+    assert (found.fired, found.grade) == (True, "failed control")
+    assert found.figures["while_gradients_are_taken"] == 32

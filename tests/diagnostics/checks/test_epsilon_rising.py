@@ -44,3 +44,20 @@ def test_a_dear_attack_is_replaced_and_its_witnesses_counted(case_for: Callable[
 
 def test_it_needs_what_the_attack_needs(case_for: Callable[..., Case]) -> None:
     assert EpsilonRising().measure(case_for("vote")).fired is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_honest_noisy_model_does_not_rise(case_for: Callable[..., Case], seed: int) -> None:
+    """Its claim counts breaks by half of the draws; beside stricter counts fewer would seem left."""
+
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            score = 5 * (x.flatten(1).mean(1) - 0.5) + 0.6 * torch.randn(len(x), device=x.device)
+            return torch.stack([score, -score], 1)
+
+    generator = torch.Generator().manual_seed(seed)
+    leads = 0.02 + torch.rand(64, 1, 1, 1, generator=generator) * 0.03
+    data = ((0.5 + leads).expand(64, 1, 4, 4).contiguous(), torch.zeros(64).long())
+    case = case_for(Noisy().eval(), "fgsm@linf:0.033", data=data, budget="standard")
+    assert case.draws > 1
+    assert EpsilonRising().measure(case).fired is False

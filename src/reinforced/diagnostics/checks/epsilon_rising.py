@@ -22,8 +22,8 @@ from reinforced.diagnostics.statistics import Gain, holm
 class EpsilonRising(Check):
     """The claimed attack at 1, 1.5, 2 and 3 times epsilon on the same images (Athalye et al. 2018, 3.1).
 
-    At factor 1 the claim's own outcome is taken. An attack dearer than ``dearest`` passes is replaced by
-    PGD with the margin loss, at all four radii.
+    At factor 1 the claim's own outcome is taken, of a deterministic model. An attack dearer than
+    ``dearest`` passes is replaced by PGD with the margin loss, at all four radii.
     Cost: three (four) times the attack's, on ``images`` images that stand: 120 for PGD-20.
     Fires: between two neighbouring radii, or the first and the last, significantly more images come back
     than are lost: one-sided exact McNemar test, Holm over the four, ``level``.
@@ -50,7 +50,10 @@ class EpsilonRising(Check):
         on = case.among(case.clean, most)
         left = [on & case.claimed]
         witnesses: tuple[int, ...] = ()
-        if attack is not claimed:
+        if attack is claimed and case.draws > 1:
+            # A claim counts breaks by half of the draws, a check by more: only alike are they to be compared.
+            left = [self._left(case, attack, on, case.threat.epsilon)]
+        elif attack is not claimed:
             done = case.attack(attack, on=on, draws=min(case.draws, 20))
             left, witnesses = [on & ~done.broken], case.witnesses(done.broken)
         radii = [case.threat.epsilon * factor for factor in self.factors]

@@ -32,8 +32,12 @@ def sound_evaluation(record: Mapping[str, Any], folder: Path) -> bool:
     try:
         columns = {"clean_accuracy": "clean_correct", "robust_accuracy": "robust"}
         if record["autoattack_accuracy"] is not None:
-            names: list[str] = record["setup"]["attacks"]
-            columns["autoattack_accuracy"] = next((n for n in names if n.startswith("autoattack")), "")
+            own = {
+                one["accuracy"]: one["name"]
+                for one in record["attacks"]
+                if one["name"].startswith("autoattack")
+            }
+            columns["autoattack_accuracy"] = own[record["autoattack_accuracy"]]
         masks = read_columns(folder / "outcomes.parquet", *columns.values())
         images = len(masks[0])
         left = {figure: int(mask.sum()) for figure, mask in zip(columns, masks, strict=True)}
