@@ -262,3 +262,9 @@ def test_weights_behind_another_defence_are_a_surrogate(typed: Typed, runs: Path
     assert "from=sl" in out
     code, out, err = typed("evaluate sl --threat linf:0.07 --attacks fgsm --images 8 --surrogates ../runs/sl")
     assert "transfer" not in out
+
+
+def test_a_gallery_of_nothing_broken_is_said(typed: Typed, runs: Path) -> None:
+    code, out, err = typed("evaluate sl --threat linf:0.0001 --attacks fgsm --images 8 --gallery 2")
+    assert (code, "gallery: no image was broken" in out) == (0, True), err
+    assert not list((runs / "sl" / "evaluations" / "linf-0.0001").rglob("gallery.png"))
