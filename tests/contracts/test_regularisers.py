@@ -55,6 +55,7 @@ KINDS: dict[str, type[Component]] = {
     member.model_fields["kind"].default: member for member in get_args(get_args(AnyRegulariser)[0])
 }
 PAGES = Path(__file__).parents[2] / "docs" / "regularisers"
+TWICE = {"input_gradient", "jacobian", "gradient_alignment"}
 DRAWS = {"jacobian", "gradient_alignment"}
 
 every_regulariser = pytest.mark.parametrize("row", REGULARISERS.values(), ids=REGULARISERS)
@@ -111,8 +112,7 @@ def test_every_regulariser_has_a_row() -> None:
 def test_needs_and_cost_are_as_documented(row: Row) -> None:
     assert row.regulariser.passes == row.passes
     assert row.regulariser.needs_input_gradient == row.needs_input_gradient
-    # What costs passes of its own is made of input gradients, which are differentiated again.
-    assert row.regulariser.differentiates_twice == (row.passes > 0)
+    assert row.regulariser.differentiates_twice == (row.regulariser.kind in TWICE)
 
 
 @every_regulariser

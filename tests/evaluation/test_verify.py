@@ -19,6 +19,7 @@ from reinforced.errors import ReinforcedError
 from reinforced.evaluation.evaluate import evaluate
 from reinforced.evaluation.gallery import gallery
 from reinforced.evaluation.verify import _digest, verify
+from reinforced.zoo.zero_backward import ZeroBackward
 
 Data = tuple[Tensor, Tensor]
 Arrays = dict[str, Any]
@@ -229,25 +230,9 @@ def test_the_gallery_is_a_picture(model: nn.Module, data: Data, tmp_path: Path) 
 
 
 def test_the_weakest_autoattack_is_not_its_figure(tmp_path: Path) -> None:
-    class Flat(torch.autograd.Function):
-        @staticmethod
-        def forward(_context: Any, logits: Tensor) -> Tensor:
-            return logits.clone()
-
-        @staticmethod
-        def backward(_context: Any, gradient: Tensor) -> Tensor:
-            return torch.zeros_like(gradient)
-
-    class Masked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.randn(64, 5, generator=torch.Generator().manual_seed(0)))
-
-        def forward(self, images: Tensor) -> Tensor:
-            logits: Tensor = Flat.apply((images.flatten(1) - 0.5) @ self.weight)
-            return logits
-
-    masked = Masked().eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        masked = nn.Sequential(ZeroBackward(), nn.Flatten(), nn.Linear(64, 5)).eval()
     images = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     labels = masked(images).argmax(1)
     attacks = ["autoattack", "autoattack(version=rand)"]

@@ -257,7 +257,7 @@ def test_a_single_step_that_cannot_reach_epsilon_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", [PGD, TRADES, MART])
 def test_steps_that_cannot_reach_the_border_are_refused(kind: type[PGD] | type[TRADES] | type[MART]) -> None:
-    with pytest.raises(ValidationError, match=r"3 steps of 0.007 cannot reach epsilon 0.15; give step=0.05"):
+    with pytest.raises(ValidationError, match=r"steps=3 of 0.007 cannot reach epsilon 0.15; give step=0.05"):
         kind(epsilon=0.15, steps=3, step=0.007, start="none")
     assert kind(epsilon=0.15, steps=3, step=0.05, start="none").reach == 0.15
     assert kind(epsilon=0.15, steps=3, step=0.007, start="uniform").reach == pytest.approx(0.021)

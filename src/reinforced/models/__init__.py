@@ -17,7 +17,7 @@ from reinforced.models.alicnn import alicnn
 from reinforced.models.classifier import Classifier, statistics
 from reinforced.models.cnn6 import cnn6
 from reinforced.models.cnn6_small import cnn6_small
-from reinforced.models.dry_run import dry_run
+from reinforced.models.dry_run import dry_run, takes
 from reinforced.models.keras_cnn import keras_cnn
 from reinforced.models.layers import Shape
 from reinforced.models.layout import channels_last
@@ -84,18 +84,10 @@ def build(
     model = Classifier(network, *statistics(normalize, shape[0], network))
     if name not in _BUILT_IN:
         dry_run(name, network, shape, classes)
-        model.contiguous = not _takes_channels_last(name, network, shape, classes)
+        model.contiguous = not takes(network, shape, classes, torch.channels_last)
     if weights is not None:
         load_weights(model, weights)
     return model
-
-
-def _takes_channels_last(name: str, network: nn.Module, shape: Shape, classes: int) -> bool:
-    try:
-        dry_run(name, network, shape, classes, torch.channels_last)
-    except ReinforcedError:
-        return False
-    return True
 
 
 def _network(name: str, shape: Shape, classes: int, pretrained: bool) -> nn.Module:

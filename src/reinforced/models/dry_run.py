@@ -44,6 +44,17 @@ def dry_run(
         )
 
 
+def takes(
+    network: nn.Module, shape: Shape, classes: int, layout: torch.memory_format = torch.contiguous_format
+) -> bool:
+    """Whether :func:`dry_run` finds nothing wrong."""
+    try:
+        dry_run("the network", network, shape, classes, layout)
+    except ReinforcedError:
+        return False
+    return True
+
+
 def _hint(network: nn.Module) -> str:
     record = getattr(network, "pretrained_cfg", None) or {}
     if "input_size" not in record:

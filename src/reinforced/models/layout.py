@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from reinforced.errors import ReinforcedError
-from reinforced.models.dry_run import dry_run
+from reinforced.models.dry_run import takes
 from reinforced.models.layers import Shape
 
 
@@ -22,8 +21,6 @@ def channels_last(model: nn.Module, shape: Shape, classes: int) -> nn.Module:
         classes: number of classes K.
     """
     model.to(memory_format=torch.channels_last)
-    try:
-        dry_run("the network", model, shape, classes)
-    except ReinforcedError:
+    if not takes(model, shape, classes):
         model.to(memory_format=torch.contiguous_format)
     return model

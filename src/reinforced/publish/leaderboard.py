@@ -46,8 +46,8 @@ class Table:
     threat: str
     images: int
     data_sha256: str
+    skip: int
     rows: tuple[Row, ...]
-    skip: int = 0
 
     @property
     def title(self) -> str:
@@ -83,7 +83,7 @@ def leaderboard(folder: Path) -> Leaderboard:
             groups.setdefault(on, []).append(entry)
     if not groups:
         raise ReinforcedError(f"no run in {folder} was evaluated; try `reinforced evaluate {runs[0].path}`")
-    tables = [Table(*on[:4], _rows(members), on[4]) for on, members in sorted(groups.items())]
+    tables = [Table(*on, _rows(members)) for on, members in sorted(groups.items())]
     return Leaderboard(tuple(tables), tuple(run.name for run in runs if not run.evaluations))
 
 

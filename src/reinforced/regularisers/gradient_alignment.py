@@ -65,7 +65,7 @@ class GradientAlignment(RegulariserSettings):
         draws = stream.uniform(*images.shape).to(images)
         points = images.detach(), images.detach() + self.epsilon * (2 * draws - 1)
         here, there = (_gradient(network, point, labels) for point in points)
-        return self.strength * (1 - _cosine(here.flatten(1), there.flatten(1))).mean()
+        return self.strength * (1 - cosine(here.flatten(1), there.flatten(1), of_zero=1)).mean()
 
 
 def _gradient(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -73,12 +73,12 @@ def _gradient(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return input_gradient(leaf, labels, forward_aside(network, leaf))
 
 
-def _cosine(one: Tensor, other: Tensor) -> Tensor:
-    """Cosines (B,) of the rows of two (B, D); 1, without gradient, where either row is zero.
+def cosine(one: Tensor, other: Tensor, *, of_zero: float) -> Tensor:
+    """Cosines (B,) of the rows of two (B, D); ``of_zero``, without gradient, where either row is zero.
 
     Rows are scaled by their largest entry first: squares of a confident network's gradients underflow.
     """
     zero = (one == 0).all(1, keepdim=True) | (other == 0).all(1, keepdim=True)
     one, other = (torch.where(zero, 1.0, rows) for rows in (one, other))
     one, other = (rows / rows.detach().abs().amax(1, keepdim=True) for rows in (one, other))
-    return torch.where(zero[:, 0], 1.0, F.cosine_similarity(one, other))
+    return torch.where(zero[:, 0], of_zero, F.cosine_similarity(one, other))

@@ -15,6 +15,7 @@ from reinforced.attacks.threat import ThreatModel
 from reinforced.component import Component, setting
 from reinforced.data import Split, to_float
 from reinforced.errors import ReinforcedError
+from reinforced.regularisers.gradient_alignment import cosine
 from reinforced.streams import Stream
 from reinforced.training.adversaries import Adversary
 from reinforced.training.adversaries.crafting import Crafting
@@ -133,9 +134,4 @@ def alignment(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatMo
 
     here, nearby = gradient(images), gradient(random_start(images, threat, stream))
     model.train(training)
-    return F.cosine_similarity(_scaled(here), _scaled(nearby), dim=1).mean().item()
-
-
-def _scaled(rows: Tensor) -> Tensor:
-    """Rows (B, D) by their largest entry: squares of a confident network's gradients underflow."""
-    return rows / rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    return cosine(here, nearby, of_zero=0).mean().item()

@@ -48,14 +48,15 @@ class EpsilonRising(Check):
             return self.cannot(f"{attack.name} cannot be run: {reason}.")
         most = {"quick": self.images, "standard": 4 * self.images, "thorough": len(case.clean)}[case.budget]
         on = case.among(case.clean, most)
-        left = [on & case.claimed]
         witnesses: tuple[int, ...] = ()
-        if attack is claimed and case.draws > 1:
-            # A claim counts breaks by half of the draws, a check by more: only alike are they to be compared.
-            left = [self._left(case, attack, on, case.threat.epsilon)]
-        elif attack is not claimed:
+        if attack is not claimed:
             done = case.attack(attack, on=on, draws=min(case.draws, 20))
             left, witnesses = [on & ~done.broken], case.witnesses(done.broken)
+        elif case.draws > 1:
+            # A claim counts breaks by half of the draws, a check by more: only alike are they to be compared.
+            left = [self._left(case, attack, on, case.threat.epsilon)]
+        else:
+            left = [on & case.claimed]
         radii = [case.threat.epsilon * factor for factor in self.factors]
         if case.threat.norm == "linf":
             radii = sorted({min(radius, 1.0) for radius in radii} - {case.threat.epsilon})

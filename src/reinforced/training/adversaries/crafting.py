@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,9 +40,26 @@ class Crafting(AdversarySettings):
     clip: bool = setting(True, "keep crafted images in [0,1]")
 
     @property
+    def strides(self) -> tuple[int, float]:
+        """How many steps, and the length of each in pixel units; here a single one to the border."""
+        return 1, self.epsilon
+
+    @property
     def reach(self) -> float:
-        """How far from an image the steps can get, in pixel units: all of epsilon, or less."""
-        return self.epsilon
+        """How far from where it starts the steps can get, in pixel units: all of epsilon, or less."""
+        steps, length = self.strides
+        return min(self.epsilon, steps * length)
+
+    @model_validator(mode="after")
+    def _reaches(self) -> Self:
+        # Of a start that is spread over the ball some images are at its border to begin with.
+        if self.start != "uniform" and self.reach < self.epsilon * (1 - 1e-6):
+            steps, length = self.strides
+            raise ValueError(
+                f"steps={steps} of {length:g} cannot reach epsilon {self.epsilon:g}; "
+                f"give step={self.epsilon / steps:.3g} or more"
+            )
+        return self
 
     def starts(self, images: Tensor, stream: Stream) -> Tensor:
         """Where the ascent begins: (B, C, H, W), inside the ball."""
@@ -90,20 +108,6 @@ class Crafting(AdversarySettings):
             return View(images, "clean")
         leaf = images.detach().requires_grad_()
         return View(leaf, "clean", trainee.forward(leaf))
-
-    def reaching(self, steps: int, length: float) -> float:
-        """How far ``steps`` steps of ``length`` get inside the ball.
-
-        Raises:
-            ValueError: not to its border, from a start that is not spread over it.
-        """
-        short = steps * length < self.epsilon * (1 - 1e-6)
-        if short and self.start != "uniform":
-            raise ValueError(
-                f"{steps} steps of {length:g} cannot reach epsilon {self.epsilon:g}; "
-                f"give step={self.epsilon / steps:.3g} or more"
-            )
-        return min(self.epsilon, steps * length)
 
     @property
     def shares(self) -> bool:

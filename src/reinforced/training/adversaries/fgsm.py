@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from reinforced.component import setting
@@ -37,16 +36,15 @@ class FGSM(Crafting):
     )
     craft: Craft = setting("cross_entropy", CRAFT)
 
-    @model_validator(mode="after")
-    def _reaches(self) -> FGSM:
-        if self.step is not None and self.step < self.epsilon and self.start == "none":
-            raise ValueError(f"a single step of {self.step:g} cannot reach epsilon {self.epsilon:g}")
-        return self
-
     @property
     def length(self) -> float:
         """Of the step, in pixel units."""
         return self.epsilon if self.step is None else self.step
+
+    @property
+    def strides(self) -> tuple[int, float]:
+        """See :class:`Crafting`."""
+        return 1, self.length
 
     def passes(self, *, share: bool = True) -> Passes:
         """Crafting costs an input gradient, and a forward pass where none is shared."""

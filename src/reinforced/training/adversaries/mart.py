@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,15 +45,10 @@ class MART(Crafting):
         plain = objective.kind == "cross_entropy" and not getattr(objective, "label_smoothing", 0)
         return "" if plain else "mart brings its own loss; use objective cross_entropy, or adversary trades"
 
-    @model_validator(mode="after")
-    def _reaches(self) -> MART:
-        self.reaching(self.steps, self.step)
-        return self
-
     @property
-    def reach(self) -> float:
+    def strides(self) -> tuple[int, float]:
         """See :class:`Crafting`."""
-        return self.reaching(self.steps, self.step)
+        return self.steps, self.step
 
     def passes(self, *, share: bool = True) -> Passes:  # noqa: ARG002
         """Two views; crafting costs two passes a step."""

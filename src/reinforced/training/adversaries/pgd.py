@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
 from torch import Tensor
 
 from reinforced.component import setting
@@ -34,15 +33,10 @@ class PGD(Crafting):
         """Of a step, in pixel units."""
         return 2.5 * self.epsilon / self.steps if self.step is None else self.step
 
-    @model_validator(mode="after")
-    def _reaches(self) -> PGD:
-        self.reaching(self.steps, self.length)
-        return self
-
     @property
-    def reach(self) -> float:
+    def strides(self) -> tuple[int, float]:
         """See :class:`Crafting`."""
-        return self.reaching(self.steps, self.length)
+        return self.steps, self.length
 
     def passes(self, *, share: bool = True) -> Passes:  # noqa: ARG002
         """Crafting costs a forward pass and an input gradient a step."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -40,15 +39,10 @@ class TRADES(Crafting):
         source="Zhang et al. 2019, released code",
     )
 
-    @model_validator(mode="after")
-    def _reaches(self) -> TRADES:
-        self.reaching(self.steps, self.step)
-        return self
-
     @property
-    def reach(self) -> float:
+    def strides(self) -> tuple[int, float]:
         """See :class:`Crafting`."""
-        return self.reaching(self.steps, self.step)
+        return self.steps, self.step
 
     def passes(self, *, share: bool = True) -> Passes:
         """Two views; crafting costs two passes a step, and one for the clean prediction unless shared."""
